@@ -1,0 +1,57 @@
+# Everything a person runs. Each target sets up what it needs and may be run again at any time.
+PYTHON ?= python3
+VENV := $(CURDIR)/.venv
+export PATH := $(VENV)/bin:$(PATH)
+export DVC_NO_ANALYTICS := 1
+READY := $(VENV)/.ready
+
+.PHONY: repro test setup ui smoke lint lock slow docs
+
+repro: setup            ## the whole pipeline on params.yaml
+	dvc repro
+	@echo
+	@echo "report   reports/index.html"
+	@echo "model    models/model/ (transformers: AutoModelForSequenceClassification.from_pretrained)"
+	@echo "runs     make ui"
+
+test: setup             ## the fast tests
+	pytest -q
+
+setup: $(READY)         ## .venv with the locked libraries
+
+# torch first: its own metadata chooses the CPU or CUDA parts of this machine
+$(READY): requirements.lock pyproject.toml
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet torch==2.13.0
+	$(VENV)/bin/python -m pip install --quiet --no-deps --require-hashes -r requirements.lock
+	$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+ui: setup               ## the runs in a browser, on this machine only
+	mlflow server --host 127.0.0.1 --port 5000 --workers 1 \
+	  --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}" \
+	  --default-artifact-root "file://$(CURDIR)/mlartifacts"
+
+# In a copy of the working tree: a trial changes nothing here.
+smoke: setup            ## the whole pipeline on a small sample, under 90 s
+	rm -rf .bonafide/smoke && mkdir -p .bonafide/smoke
+	git ls-files -z --cached --others --exclude-standard | tar -c --null -T - | tar -x -C .bonafide/smoke
+	cp recipes/smoke.yaml .bonafide/smoke/params.yaml
+	cd .bonafide/smoke && git init -q && dvc repro
+	@echo "report   .bonafide/smoke/reports/index.html"
+
+lint: setup             ## formatting, rules, types
+	ruff format --check .
+	ruff check .
+	mypy
+
+slow: setup             ## what .ci/run adds to the fast tests
+	pytest -q -m slow
+
+docs: setup             ## the generated parts of README.md
+	python -m dev.readme
+
+lock: setup             ## requirements.lock, for all platforms, without torch and what only torch needs
+	mkdir -p .bonafide && echo torch > .bonafide/excludes.txt
+	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
+	  --extra dev --excludes .bonafide/excludes.txt --output-file requirements.lock pyproject.toml

@@ -1,0 +1,183 @@
+"""params.yaml, typed once: a missing, unknown, mistyped, repeated or out-of-range key is an error that names it."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.events import AliasEvent
+
+from bonafide.errors import InputError
+from bonafide.paths import PARAMS
+
+MAX_BYTES = 1_000_000  # a params file is read whole; 100,000 label names fit
+
+typed = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Sha256 = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
+Name = Annotated[str, Field(min_length=1, max_length=250)]
+
+
+@typed
+class Download:
+    """A source distribution that a loader may read."""
+
+    package: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.!+_-]+$")]
+    """NAME==VERSION on the package index."""
+    sha256: Sha256
+
+
+@typed
+class Data:
+    """Where the table comes from and which of its columns the task reads."""
+
+    source: Name
+    """A table, a folder of tables or a loader, relative to the repository."""
+    downloads: list[Download]
+    columns: dict[str, Name]
+    """The task's column: the table's column."""
+    sample: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+    """Share of the groups that are kept."""
+    slices: list[Name]
+    """Columns kept beside the task's, to evaluate by."""
+    labels: list[str | int]
+    """Label values as the table spells them, in the order of the model's outputs."""
+
+    def __post_init__(self) -> None:
+        """Refuse a label that is declared twice."""
+        names = [str(label) for label in self.labels]
+        repeated = [name for name, count in Counter(names).items() if count > 1]
+        if repeated:
+            raise ValueError(f"labels: {repeated[0]!r} is declared twice")
+
+
+@typed
+class Model:
+    """The base model and its pins."""
+
+    source: Name
+    """`pypi:NAME==VERSION`, `hf:NAME` or a local folder."""
+    revision: str
+    """Commit of a `hf:` model, else empty."""
+    sha256: dict[str, Sha256]
+    """File name: SHA-256 of every file taken."""
+
+
+@typed
+class Validate:
+    """The gate."""
+
+    validation_fraction: Fraction
+    test_fraction: Fraction
+    min_characters: Annotated[int, Field(ge=1)]
+    max_characters: Annotated[int, Field(ge=1, le=1_000_000)]
+    min_rows_per_class: Count
+    max_quarantine_fraction: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+    max_label_shift: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+    near_duplicate_similarity: Annotated[float, Field(ge=0.5, le=1, allow_inf_nan=False)]
+    personal_data: Literal["report", "mask", "fail"]
+
+
+@typed
+class Tokenize:
+    """Texts to ids."""
+
+    max_length: Annotated[int, Field(ge=4, le=8192)]
+    """Tokens per text, special ones included."""
+
+
+@typed
+class Train:
+    """The recipe."""
+
+    epochs: Annotated[int, Field(ge=1, le=1000)]
+    batch_size: Annotated[int, Field(ge=1, le=65536)]
+    """Texts per optimiser step."""
+    learning_rate: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+    """Peak, reached after the warmup."""
+    warmup_ratio: Fraction
+    weight_decay: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+    max_grad_norm: Positive
+    dropout: Fraction
+    patience: Annotated[int, Field(ge=1)]
+    """Epochs without a better primary metric before training stops."""
+
+
+@typed
+class Evaluate:
+    """Intervals, slices and the margin of the verdict."""
+
+    bootstrap_samples: Annotated[int, Field(ge=100, le=1_000_000)]
+    calibration_bins: Annotated[int, Field(ge=2, le=100)]
+    min_slice_rows: Count
+    margin: Fraction
+    """Smallest difference of the primary metric that matters."""
+
+
+@typed
+class Report:
+    """What the page shows."""
+
+    worst_errors: Annotated[int, Field(ge=0, le=1000)]
+
+
+@typed
+class Tracking:
+    """Where runs are filed; shapes no result."""
+
+    experiment: Name
+
+
+@typed
+class Params:
+    """The whole of params.yaml."""
+
+    task: Literal["classification"]
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    threads: Annotated[int, Field(ge=1, le=1024)]
+    """CPU threads of torch and BLAS."""
+    data: Data
+    model: Model
+    validate: Validate
+    tokenize: Tokenize
+    train: Train
+    evaluate: Evaluate
+    report: Report
+    tracking: Tracking
+
+
+def read_yaml(path: Path) -> Any:
+    """Read YAML 1.2 as DVC does, without aliases: a hundred bytes of them can stand for gigabytes."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{path}: larger than {MAX_BYTES:,} bytes")
+        text = path.read_text(encoding="utf-8")
+        yaml = YAML(typ="safe", pure=True)
+        for event in yaml.parse(text):
+            if isinstance(event, AliasEvent):
+                raise InputError(f"{path}:{event.start_mark.line + 1}: aliases (*{event.anchor}) are not accepted")
+        return yaml.load(text)
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        problem = str(getattr(error, "problem", None) or "not YAML").splitlines()[0]
+        raise InputError(f"{path}:{mark.line + 1 if mark else 1}: {problem}") from None
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{path}: {type(error).__name__}: not a readable YAML file") from None
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+
+
+def load_params(path: Path = PARAMS) -> Params:
+    """Read and type `path`; raise InputError with one line that names each bad key."""
+    try:
+        return TypeAdapter(Params).validate_python(read_yaml(path))
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in error.errors()]
+        shown = "; ".join(" ".join(p.split()) for p in problems[:5])
+        more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
+        raise InputError(f"{path}: {shown}{more}") from None

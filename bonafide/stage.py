@@ -1,0 +1,74 @@
+"""What is the same for all stages: typed params, pinned chance, one tracked run, one report, one line an error."""
+
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from filelock import FileLock, Timeout
+
+from bonafide.environment import die_with_parent, pin
+from bonafide.errors import InputError
+from bonafide.files import write_json
+from bonafide.params import Params, load_params
+from bonafide.paths import REPORTS
+from bonafide.printable import printable
+from bonafide.restore import restore_outs
+from bonafide.tracking import stage_run
+from tasks import Metrics
+
+WRITER_LOCK = Path(".bonafide/writer.lock")  # the workspace's, not the root's: temporary experiments run side by side
+WRITER_SECONDS = 30  # an orphan of a killed `dvc repro` gets SIGTERM and needs a moment to end
+REFUSED, ENVIRONMENT, INTERRUPTED, TERMINATED = 3, 4, 130, 143
+
+
+def run_stage(stage: Callable[[Params], Metrics]) -> None:
+    """Run one stage: read params, track it, write `reports/<stage>.json`; exit with one line an error of the user's."""
+    name = stage.__name__
+    signal.signal(signal.SIGTERM, _terminate)
+    die_with_parent()
+    try:
+        _run(stage, name)
+    except InputError as error:
+        fail(name, str(error), REFUSED)
+    except Timeout:
+        fail(name, f"another stage is writing here ({WRITER_LOCK} is held)", ENVIRONMENT)
+    except OSError as error:
+        fail(name, f"{error.filename}: {error.strerror}" if error.filename else str(error), ENVIRONMENT)
+    except KeyboardInterrupt:
+        fail(name, "interrupted", INTERRUPTED)
+    except SystemExit:
+        restore_outs(name)
+        raise
+
+
+def _run(stage: Callable[[Params], Metrics], name: str) -> None:
+    started = time.monotonic()
+    params = load_params()
+    WRITER_LOCK.parent.mkdir(exist_ok=True)
+    with FileLock(WRITER_LOCK, timeout=WRITER_SECONDS):
+        pin(params.seed, params.threads)
+        with stage_run(params, name) as metrics:
+            metrics.update(stage(params))
+            write_json(REPORTS / f"{name}.json", metrics)
+    say(f"{name}: done in {time.monotonic() - started:.0f} s")
+
+
+def fail(name: str, message: str, code: int) -> NoReturn:
+    """Print the reason, a line each, bring the old outs back and exit."""
+    for line in message.splitlines():
+        say(f"{name}: {line}")
+    restore_outs(name)
+    sys.exit(code)
+
+
+def say(line: str) -> None:
+    """Print one inert line for a person: no control characters, no workflow commands."""
+    print(printable(line.replace("\n", " ")).replace("::", ": :"), file=sys.stderr, flush=True)
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(TERMINATED)

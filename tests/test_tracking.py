@@ -1,0 +1,214 @@
+"""MLflow as a sink: found by content, told once, never in the way. A real sqlite store in each test."""
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from bonafide import tracking
+from bonafide.environment import is_gone, process_id
+from bonafide.runs import Delivery, Record, connect
+from bonafide.tracking import Tracker, replay, spool
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory):
+    """A store with its schema: making one takes 4 s."""
+    folder = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        connect("test")
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def store(template, tmp_path):
+    shutil.copy(template, tmp_path / "mlflow.db")
+    return MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+
+
+def record(stage: str = "train", key: str = "k1", pipeline: str = "p1", keys: dict[str, str] | None = None) -> Record:
+    return Record(
+        experiment="test",
+        stage=stage,
+        keys={**(keys or {}), stage: key},
+        pipeline=pipeline,
+        name="abc1234 learning_rate=1",
+        params={"train.learning_rate": "1"},
+        tags={"bonafide.process": process_id(os.getpid())},
+        started=1_700_000_000_000,
+    )
+
+
+def finish(what: Record, **metrics: float) -> None:
+    done = replace(what, status="FINISHED", ended=what.started + 1000, metrics=metrics, headline=metrics)
+    Delivery(done).finish()
+
+
+def pipelines(store):
+    experiment = store.get_experiment_by_name("test").experiment_id
+    return [r for r in store.search_runs([experiment]) if "mlflow.parentRunId" not in r.data.tags]
+
+
+def children(store):
+    experiment = store.get_experiment_by_name("test").experiment_id
+    return [r for r in store.search_runs([experiment]) if "mlflow.parentRunId" in r.data.tags]
+
+
+def test_delivering_twice_changes_nothing(store):
+    what = record()
+    what.points = [("train/loss", 0.5, what.started + 5, 1), ("train/loss", 0.4, what.started + 9, 2)]
+    finish(what, score=0.9)
+    before = sqlite3.connect("mlflow.db").execute("select * from metrics order by 1, 2, 3").fetchall()
+    finish(what, score=0.9)
+    assert sqlite3.connect("mlflow.db").execute("select * from metrics order by 1, 2, 3").fetchall() == before
+    assert len(pipelines(store)) == len(children(store)) == 1
+
+
+def test_a_rerun_with_new_times_does_not_double_a_curve(store):
+    first = record()
+    first.points = [("train/loss", 0.5, 1, 1), ("train/loss", 0.4, 2, 2)]
+    finish(first)
+    again = record()
+    again.points = [("train/loss", 0.5, 11, 1), ("train/loss", 0.4, 12, 2), ("train/loss", 0.3, 13, 3)]
+    finish(again)
+    (child,) = children(store)
+    assert [p.step for p in store.get_metric_history(child.info.run_id, "train/loss")] == [1, 2, 3]
+
+
+def test_a_cached_stage_leads_to_the_run_that_made_it(store):
+    finish(record("train", "k1", "p1"))
+    finish(record("evaluate", "k2", "p1", {"train": "k1"}))
+    finish(record("evaluate", "k3", "p2", {"train": "k1", "fetch": "k0"}))
+    old, new = sorted(pipelines(store), key=lambda r: r.data.tags["bonafide.pipeline_key"])
+    train = next(r for r in children(store) if r.data.tags["bonafide.stage"] == "train")
+    assert (old.data.tags["stage.train"], new.data.tags["stage.train"]) == ("executed", "cached")
+    assert old.data.tags["stage.train.run"] == new.data.tags["stage.train.run"] == train.info.run_id
+    assert new.data.tags["stage.fetch"] == "untracked"
+    assert train.info.run_id in new.data.tags["mlflow.note.content"]
+
+
+def test_params_and_headline_stand_on_the_pipeline_run(store):
+    finish(record(), **{"test/f1_macro": 0.88})
+    (pipeline,) = pipelines(store)
+    assert pipeline.data.params == {"train.learning_rate": "1"}
+    assert pipeline.data.metrics == {"test/f1_macro": 0.88}
+    assert pipeline.info.status == "FINISHED"
+
+
+def test_a_run_whose_process_is_gone_is_marked_killed(store):
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    dead = record()
+    dead.tags = {"bonafide.process": process_id(child.pid)}
+    Delivery(dead)
+    Delivery(record("evaluate", "k2", "p2"))
+    assert {r.info.status for r in children(store)} == {"RUNNING"}
+    child.kill()
+    child.communicate()
+    Delivery(record("report", "k3", "p3"))
+    by_stage = {r.data.tags["bonafide.stage"]: r.info.status for r in children(store)}
+    assert by_stage == {"train": "KILLED", "evaluate": "RUNNING", "report": "RUNNING"}
+
+
+def test_a_process_name_is_not_shared_by_a_later_process():
+    mine = process_id(os.getpid())
+    assert not is_gone(mine)
+    assert is_gone(mine.rpartition(":")[0] + ":1.00")
+    assert not is_gone("another-host:1:1:1.00")
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(None, "FINISHED"), (ValueError, "FAILED"), (KeyboardInterrupt, "KILLED"), (SystemExit(143), "KILLED")],
+)
+def test_the_status_says_how_a_stage_ended(store, monkeypatch, error, status):
+    monkeypatch.setattr(tracking, "new_record", lambda _params, stage: record(stage))
+    try:
+        with tracking.stage_run(None, "evaluate"):
+            tracking.log_metrics({"loss": 0.1}, 1)
+            if error:
+                raise error
+    except (ValueError, KeyboardInterrupt, SystemExit):
+        pass
+    assert [r.info.status for r in (*children(store), *pipelines(store))] == [status, status]
+
+
+def test_an_absent_server_costs_a_warning_and_nothing_else(store, monkeypatch, capsys):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    started = time.monotonic()
+    tracker = Tracker(record())
+    tracker.log({"train/loss": 0.5}, 1)
+    tracker.end("FAILED", {})
+    assert time.monotonic() - started < 15
+    said = capsys.readouterr().err
+    assert said.count("warning") == 1
+    assert "127.0.0.1:9 does not answer" in said
+    assert "secret" not in said
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{Path('mlflow.db').resolve()}")
+    replay()
+    replay()
+    (child,) = children(store)
+    assert [p.value for p in store.get_metric_history(child.info.run_id, "train/loss")] == [0.5]
+    assert child.info.status == "FAILED"
+    assert list(spool().iterdir()) == []
+
+
+def test_what_an_earlier_stage_could_not_deliver_arrives_with_the_next(store):
+    spool().mkdir(parents=True)
+    left = record("fetch", "k0")
+    (spool() / "1-fetch.json").write_text(json.dumps(left.__dict__ | {"status": "FINISHED", "ended": left.started + 9}))
+    Tracker(record("train", "k1", keys={"fetch": "k0"}))
+    assert {r.data.tags["bonafide.stage"]: r.info.status for r in children(store)} == {
+        "fetch": "FINISHED",
+        "train": "RUNNING",
+    }
+
+
+@pytest.mark.slow
+def test_a_locked_database_delays_and_loses_nothing(store, monkeypatch):
+    locker = sqlite3.connect("mlflow.db", check_same_thread=False, isolation_level=None)
+    locker.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(30, lambda: locker.execute("COMMIT"))
+    release.start()
+    tracker = Tracker(record())
+    tracker.log({"train/loss": 0.5}, 1)
+    tracker.end("FAILED", {})
+    release.join()
+    replay()
+    (child,) = children(store)
+    assert [p.value for p in store.get_metric_history(child.info.run_id, "train/loss")] == [0.5]
+
+
+def test_two_first_uses_at_once_make_one_run_each(store):
+    threads = [threading.Thread(target=lambda: finish(record())) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(pipelines(store)) == len(children(store)) == 1
+
+
+@pytest.mark.slow
+def test_parallel_first_uses_of_a_store_that_does_not_exist_all_succeed(tmp_path):
+    code = "from bonafide.runs import connect; print(connect('fresh')[1])"
+    env = os.environ | {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'fresh.db'}",
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+    }
+    started = [
+        subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, text=True) for _ in range(3)
+    ]
+    ids = {process.communicate()[0].strip() for process in started}
+    assert [process.returncode for process in started] == [0, 0, 0]
+    assert len(ids) == 1
