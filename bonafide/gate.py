@@ -1,0 +1,130 @@
+"""The checks beside the task's own that decide whether a table goes on: quarantine, personal data, classes, balance."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from bonafide.expectations import Check, run_suite, strict
+from bonafide.findings import Quarantine
+from bonafide.params import Validate
+from bonafide.personal import Scan
+from bonafide.quality import undecodable, without
+from bonafide.splits import FITTED, Ints, label_shift
+
+Judged = tuple[list[Check], list[dict[str, Any]]]
+"""Checks, and GX's results as numbers."""
+
+CAME = "rows as they came"
+
+UNIQUE_IDS = {
+    "type": "expect_column_values_to_be_unique",
+    "kwargs": {"column": "id"},
+    "description": "no two rows have the same id",
+}
+STANDARD_ERRORS = 3  # within them a difference is chance, but for one in 370 (normal distribution)
+NAMED = 5  # ids or classes in a message
+
+
+def judge_rows(came: pa.Table, kept: pa.Table, suite: Sequence[dict[str, Any]]) -> Judged:
+    """The task's expectations and unique ids: with their tolerance on all rows, without on those that are passed on."""
+    checks, results = run_suite(_frame(came), [UNIQUE_IDS, *suite], CAME)
+    more, more_results = run_suite(_frame(kept), strict([UNIQUE_IDS, *suite]), "rows passed on")
+    return checks + more, results + more_results
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    """Columns as pandas strings, null where they are not UTF-8."""
+    text = without(table["text"], undecodable(table["text"]))
+    return pa.table({"id": table["id"], "text": text, "label": table["label"]}).to_pandas()
+
+
+def judge_quarantine(quarantine: Quarantine, scan: Scan, ids: pa.ChunkedArray, limits: Validate) -> list[Check]:
+    """Limits on rows that are set aside and, if params say so, on personal data."""
+    rows = quarantine.rows
+    checks = [check_quarantine(int(rows.sum()), len(rows), limits.max_quarantine_fraction)]
+    if limits.personal_data == "fail":
+        found = np.flatnonzero(np.logical_or.reduce(list(scan.rows.values())))
+        checks.append(check_personal(ids.take(pa.array(found)).to_pylist(), len(rows)))
+    return checks
+
+
+def judge_splits(rows: Ints, labels: Sequence[str], limits: Validate) -> Judged:
+    """Enough rows of every class in train, validation and test, in like shares; `rows` (3, classes)."""
+    check, results = check_classes(rows, labels, limits.min_rows_per_class)
+    return [check, *check_balance(rows, labels, limits.max_label_shift)], results
+
+
+def fitted(rows: Ints, order: Sequence[str]) -> Ints:
+    """Counts (3, classes) of train, validation and test out of those of all splits; absent splits have none."""
+    absent = np.zeros(rows.shape[1], dtype=np.int64)
+    return np.stack([rows[order.index(name)] if name in order else absent for name in FITTED])
+
+
+def check_quarantine(quarantined: int, rows: int, most: float) -> Check:
+    """Limit the share of rows that are set aside: above it the table has a fault, not its rows."""
+    return Check(
+        name="quarantined",
+        sentence=f"at most {most:.2%} of the rows are set aside",
+        rows=CAME,
+        checked=rows,
+        failing=quarantined,
+        limit=f"{most:.2%}",
+        passed=quarantined <= most * rows,
+    )
+
+
+def check_personal(ids: Sequence[str], rows: int) -> Check:
+    """Forbid personal data, for the policy `fail`; `ids` of the rows that have some."""
+    return Check(
+        name="personal_data",
+        sentence="no text holds personal data",
+        rows=CAME,
+        checked=rows,
+        failing=len(ids),
+        limit="none",
+        passed=not ids,
+        detail=f"{len(ids):,} of {rows:,} rows do: {_name([repr(i[:60]) for i in ids])}" if ids else "",
+    )
+
+
+def check_classes(rows: Ints, labels: Sequence[str], least: int) -> tuple[Check, list[dict[str, Any]]]:
+    """Demand rows of every class in train, validation and test; `rows` (3, classes) are what is passed on."""
+    frame = pd.DataFrame({"rows": rows.ravel()})
+    expectation = {
+        "type": "expect_column_values_to_be_between",
+        "kwargs": {"column": "rows", "min_value": least},
+        "description": f"train, validation and test have at least {least:,} rows of every label",
+    }
+    [check], results = run_suite(frame, [expectation], "classes in splits")
+    few = [f"{FITTED[s]} has {rows[s, c]:,} of {labels[c][:60]!r}" for s, c in np.argwhere(rows < least).tolist()]
+    return check if check.passed else replace(check, detail=_name(few)), results
+
+
+def check_balance(rows: Ints, labels: Sequence[str], most: float) -> list[Check]:
+    """Limit how far a class's share of a split may be from its share of all three, beyond chance."""
+    distance, error = label_shift(rows)
+    off = (distance > most) & (distance > STANDARD_ERRORS * error)
+    return [_balance_check(name, distance[s], off[s], labels, most) for s, name in enumerate(FITTED)]
+
+
+def _balance_check(name: str, distance: Any, off: Any, labels: Sequence[str], most: float) -> Check:
+    shifted = [f"that of {labels[c][:60]!r} differs by {distance[c]:.1%}" for c in np.flatnonzero(off).tolist()]
+    return Check(
+        name="label_balance",
+        sentence=f"each label's share differs by at most {most:.1%} from its share of all, chance aside",
+        rows=name,
+        checked=len(labels),
+        failing=len(shifted),
+        limit="none",
+        passed=not shifted,
+        detail=_name(shifted),
+    )
+
+
+def _name(things: Sequence[str]) -> str:
+    more = f" and {len(things) - NAMED:,} more" if len(things) > NAMED else ""
+    return ", ".join(things[:NAMED]) + more
