@@ -1,0 +1,42 @@
+"""Numbers as people read them; None, for what is not defined, is an en dash."""
+
+ABSENT = "\u2013"
+
+
+def count(value: float | None) -> str:
+    """Format a whole number with its thousands marked: 10,605."""
+    return ABSENT if value is None else f"{value:,.0f}"
+
+
+def score(value: float | None) -> str:
+    """Format a metric with three decimals, so that a column of them lines up: 0.886."""
+    return ABSENT if value is None else f"{value:.3f}".replace("-", "\u2212")
+
+
+def percent(value: float | None) -> str:
+    """Format a share with one decimal, with two where it is small: 88.6%, 0.04%."""
+    if value is None:
+        return ABSENT
+    return f"{value:.2%}" if 0 < value < 0.01 else f"{value:.1%}"
+
+
+def signed(value: float | None) -> str:
+    """Format a difference with its sign, a true minus: +0.061, \u22120.012."""
+    if value is None:
+        return ABSENT
+    return f"{value:+.3f}".replace("-", "\u2212")
+
+
+def p_value(value: float | None) -> str:
+    """Format a p-value without a precision it does not have: 0.032, below 0.001."""
+    if value is None:
+        return ABSENT
+    return "below 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def tick(value: float) -> str:
+    """Format an axis tick with the digits it needs: 0.5, 2,000, 1e-05."""
+    if value and abs(value) < 0.001:
+        return f"{value:.0e}".replace("-", "\u2212")
+    text = f"{value:,.3f}".rstrip("0").rstrip(".")
+    return text.replace("-", "\u2212")
