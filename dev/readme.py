@@ -1,0 +1,74 @@
+"""The generated parts of README.md: `python -m dev.readme` rewrites them, tests/test_docs.py checks them.
+
+A part stands between `<!-- begin NAME -->` and `<!-- end NAME -->`.
+"""
+
+import ast
+import json
+import re
+import subprocess
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+README = Path("README.md")
+SYSTEMS = {
+    "majority": "majority class",
+    "tfidf": "TF-IDF + logistic regression",
+    "shell": "frozen base + logistic regression (*the shell*)",
+    "": "**this model**",
+}
+SHOWN = ("accuracy", "f1_macro")
+FLOWS = ("data", "models", "reports", "${data.source}")
+FOLDERS = ("stages", "tasks", "bonafide", "data", "recipes", "benchmarks", "dev")
+
+
+def first_line(path: Path) -> str:
+    """The first line of a module's docstring."""
+    return (ast.get_docstring(ast.parse(path.read_text())) or "").splitlines()[0]
+
+
+def stages() -> str:
+    """A table of the graph: what each stage is for, reads and writes; code and the lock are left out."""
+    graph = YAML(typ="safe", pure=True).load(Path("dvc.yaml").read_text())["stages"]
+    rows = ["| stage | what it does | reads | params | writes |", "|---|---|---|---|---|"]
+    for name, stage in graph.items():
+        reads = [dep for dep in stage["deps"] if dep.partition("/")[0] in FLOWS and not dep.endswith(".py")]
+        cells = [", ".join(f"`{item}`" for item in items) for items in (reads, stage["params"], stage["outs"])]
+        purpose = first_line(Path(f"stages/{name}.py")).partition(": ")[2]
+        rows.append(f"| `{name}` | {purpose} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def results() -> str:
+    """The ladder of the committed run on the default job's test split."""
+    metrics = json.loads(Path("reports/evaluate.json").read_text())
+    rows = [f"| test split | {' | '.join(SHOWN)} |", "|---|" + "---:|" * len(SHOWN)]
+    for system, name in SYSTEMS.items():
+        keys = ["/".join(filter(None, ("test", system, metric))) for metric in SHOWN]
+        rows.append(f"| {name} | {' | '.join(f'{metrics[key]:.3f}' for key in keys)} |")
+    return "\n".join(rows)
+
+
+def tree() -> str:
+    """Every module with the first line of its docstring."""
+    tracked = subprocess.run(["git", "ls-files", *FOLDERS], capture_output=True, text=True, check=True).stdout.split()  # noqa: S607
+    lines = []
+    for folder in FOLDERS:
+        paths = sorted(Path(name) for name in tracked if name.startswith(f"{folder}/") and name.endswith(".py"))
+        shown = [path for path in paths if path.name != "__init__.py"]
+        lines += [f"{folder}/", *(f"  {path.name:<18} {first_line(path)}" for path in shown)]
+    return "\n".join(["```", *lines, "```"])
+
+
+def render(text: str) -> str:
+    """`text` with each generated part as it is to be."""
+    for name, part in {"stages": stages, "results": results, "tree": tree}.items():
+        begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+        pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+        text = pattern.sub(lambda _match, part=part, begin=begin, end=end: f"{begin}\n{part()}\n{end}", text)
+    return text
+
+
+if __name__ == "__main__":
+    README.write_text(render(README.read_text()))
