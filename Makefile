@@ -28,9 +28,9 @@ $(READY): requirements.lock pyproject.toml
 	touch $@
 
 ui: setup               ## the runs in a browser, on this machine only
-	mlflow server --host 127.0.0.1 --port 5000 --workers 1 \
-	  --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}" \
-	  --default-artifact-root "file://$(CURDIR)/mlartifacts"
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true mlflow server \
+	  --host 127.0.0.1 --port 5000 --workers 1 \
+	  --backend-store-uri sqlite:///$(CURDIR)/mlflow.db --default-artifact-root file://$(CURDIR)/mlartifacts
 
 # In a copy of the working tree: a trial changes nothing here.
 smoke: setup            ## the whole pipeline on a small sample, under 90 s

@@ -62,7 +62,8 @@ def tfidf_features(texts: Mapping[str, Sequence[str]]) -> dict[str, Any]:
 def embed(model: Any, batch: Batch) -> Floats:
     """The frozen base's view of each text: its last four layers, each the mean over the text's tokens, (n, 4d) float64.
 
-    On the default data this shell has a macro F1 of 0.82 where the last layer alone has 0.80.
+    On the default data this shell has a macro F1 of 0.824 on validation and 0.810 on test, the last layer alone 0.795
+    and 0.786.
     """
     output = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], output_hidden_states=True)
     mask = batch["attention_mask"].unsqueeze(-1)

@@ -8,11 +8,20 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, Experiment, LoggedModelStatus, Metric, Param, Run, RunTag
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    Experiment,
+    LoggedModelOutput,
+    LoggedModelStatus,
+    Metric,
+    Param,
+    Run,
+    RunTag,
+)
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 
@@ -20,6 +29,7 @@ from bonafide.environment import is_gone
 from bonafide.errors import InputError
 from bonafide.files import md5
 
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # else the UI shows its GenAI side, without metrics
 BATCH = 100  # params or tags per request; MLflow's limit
 
 
@@ -88,7 +98,7 @@ def _create_experiment(client: MlflowClient, name: str) -> Experiment | None:
     local = tracking_uri().startswith("sqlite:")
     location = (root() / "mlartifacts" / name).as_uri() if local else None
     try:
-        client.create_experiment(name, artifact_location=location)
+        client.create_experiment(name, artifact_location=location, tags=KIND)
     except MlflowException as error:
         if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
             raise
@@ -193,20 +203,30 @@ class Delivery:
         for run in (self.child, self.pipeline):
             if datasets:
                 self.client.log_inputs(run.info.run_id, datasets=datasets)
-        model = self.record.model
-        if model and not self._known_models(model["dvc.md5"]):
-            made = self.client.create_logged_model(
-                self.experiment,
-                name=self.record.experiment,
-                source_run_id=self.child.info.run_id,
-                tags=model | {"mlflow.model.isExternal": "true"},
-                model_type="classifier",
-            )
-            self.client.finalize_logged_model(made.model_id, LoggedModelStatus.READY)
+            if self.record.model:
+                self._refer(run, self._model_id())
 
-    def _known_models(self, digest: str) -> Sequence[Any]:
-        found: Sequence[Any] = self.client.search_logged_models([self.experiment], f"tags.`dvc.md5` = '{digest}'")
-        return found
+    def _refer(self, run: Run, model_id: str) -> None:
+        outputs = self.client.get_run(run.info.run_id).outputs
+        known = {output.model_id for output in outputs.model_outputs} if outputs else set()
+        if model_id not in known:  # a second reference is an error
+            self.client.log_outputs(run.info.run_id, [LoggedModelOutput(model_id, step=0)])
+
+    def _model_id(self) -> str:
+        """The id of a model record without bytes, one per model: DVC keeps those."""
+        facts = self.record.model
+        known = self.client.search_logged_models([self.experiment], f"tags.`dvc.md5` = '{facts['dvc.md5']}'")
+        if known:
+            return str(known[0].model_id)
+        made = self.client.create_logged_model(
+            self.experiment,
+            name=self.record.experiment,
+            source_run_id=self.child.info.run_id,
+            tags=facts | {"mlflow.model.isExternal": "true"},
+            model_type="classifier",
+        )
+        self.client.finalize_logged_model(made.model_id, LoggedModelStatus.READY)
+        return str(made.model_id)
 
 
 def log_in_batches(

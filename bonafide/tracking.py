@@ -132,7 +132,8 @@ def new_record(params: Params, stage: str) -> Record:
         "git.dirty": git["dirty"],
         "dvc.experiment": os.environ.get("DVC_EXP_NAME", "none"),
         "bonafide.process": process_id(os.getpid()),
-        **{f"environment.{name}": value for name, value in environment.items()},
+        "environment": environment.pop("hash"),
+        "environment.facts": ", ".join(f"{name} {value}" for name, value in environment.items()),
     }
     keys = lineage.stage_keys(raw, stage)
     pipeline = lineage.pipeline_key(raw, stage)

@@ -212,3 +212,15 @@ def test_parallel_first_uses_of_a_store_that_does_not_exist_all_succeed(tmp_path
     ids = {process.communicate()[0].strip() for process in started}
     assert [process.returncode for process in started] == [0, 0, 0]
     assert len(ids) == 1
+
+
+def test_a_model_is_referred_to_once_and_found_from_both_runs(store):
+    what = record()
+    what.model = {"dvc.path": "models/model", "dvc.md5": "ab.dir"}
+    finish(what)
+    finish(what)
+    experiment = store.get_experiment_by_name("test").experiment_id
+    (model,) = store.search_logged_models([experiment])
+    assert model.tags["dvc.md5"] == "ab.dir"
+    for run in (*children(store), *pipelines(store)):
+        assert [found.model_id for found in run.outputs.model_outputs] == [model.model_id]
