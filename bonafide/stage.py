@@ -22,13 +22,15 @@ from tasks import Metrics
 
 WRITER_LOCK = Path(".bonafide/writer.lock")  # the workspace's, not the root's: temporary experiments run side by side
 WRITER_SECONDS = 30  # an orphan of a killed `dvc repro` gets SIGTERM and needs a moment to end
-REFUSED, ENVIRONMENT, INTERRUPTED, TERMINATED = 3, 4, 130, 143
+REFUSED, ENVIRONMENT = 3, 4
+SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
 def run_stage(stage: Callable[[Params], Metrics]) -> None:
     """Run one stage: read params, track it, write `reports/<stage>.json`; exit with one line an error of the user's."""
     name = stage.__name__
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in SIGNALS:
+        signal.signal(number, _stop)
     die_with_parent()
     try:
         _run(stage, name)
@@ -38,11 +40,9 @@ def run_stage(stage: Callable[[Params], Metrics]) -> None:
         fail(name, f"another stage is writing here ({WRITER_LOCK} is held)", ENVIRONMENT)
     except OSError as error:
         fail(name, f"{error.filename}: {error.strerror}" if error.filename else str(error), ENVIRONMENT)
-    except KeyboardInterrupt:
-        fail(name, "interrupted", INTERRUPTED)
-    except SystemExit:
-        restore_outs(name)
-        raise
+    except SystemExit as end:
+        signal.alarm(0)
+        fail(name, "interrupted", int(end.code or 0))
 
 
 def _run(stage: Callable[[Params], Metrics], name: str) -> None:
@@ -70,5 +70,9 @@ def say(line: str) -> None:
     print(printable(line.replace("\n", " ")).replace("::", ": :"), file=sys.stderr, flush=True)
 
 
-def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
-    sys.exit(TERMINATED)
+def _stop(number: int, _frame: FrameType | None) -> NoReturn:
+    """End the stage, and again a second later: an exception that is raised within a destructor is swallowed."""
+    code = SIGNALS[signal.Signals(number)]
+    signal.signal(signal.SIGALRM, lambda _number, _frame: _stop(number, None))
+    signal.alarm(1)
+    sys.exit(code)

@@ -5,6 +5,7 @@ Local files are the truth and MLflow is a sink, so no stage waits for a server o
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -47,21 +48,28 @@ class Tracker:
     """The running stage's record and, while MLflow answers, its delivery."""
 
     def __init__(self, record: Record) -> None:
-        """Deliver what earlier stages could not, then announce this one."""
+        """Nothing is sent before `start`."""
         self.record = record
         self.delivery: Delivery | None = None
+        self.answers = True
         self.flushed = time.monotonic()
+
+    def start(self) -> None:
+        """Deliver what earlier stages could not, then announce this one."""
         self._attempt(self._start)
 
     def _start(self) -> None:
         replay()
         self.delivery = Delivery(self.record)
 
+    def _finish(self) -> None:
+        (self.delivery or Delivery(self.record)).finish()
+
     def _attempt(self, act: Any) -> None:
         try:
             act()
         except OUTAGE as error:
-            self.delivery = None
+            self.delivery, self.answers = None, False
             where = redacted(tracking_uri())
             print(
                 f"warning: MLflow at {where} does not answer ({type(error).__name__}); kept for later", file=sys.stderr
@@ -80,9 +88,9 @@ class Tracker:
         self.record.status, self.record.ended, self.record.metrics = status, now(), metrics
         if status == "FINISHED":
             complete(self.record)
-        if self.delivery:
-            self._attempt(self.delivery.finish)
-        if not self.delivery:
+        if self.answers:
+            self._attempt(self._finish)
+        if not self.answers:
             write_json(spool() / f"{self.record.started}-{self.record.stage}.json", asdict(self.record))
 
 
@@ -167,9 +175,11 @@ def stage_run(params: Params, stage: str) -> Iterator[dict[str, float]]:
     status = "FAILED"
     tracker = _active = Tracker(new_record(params, stage))
     try:
+        tracker.start()  # within the try: a signal while it is announced ends it as KILLED, too
         yield metrics
         status = "FINISHED"
     except (KeyboardInterrupt, SystemExit):
+        signal.alarm(0)  # ended already: bonafide.stage is not to raise again while the run is told so
         status = "KILLED"
         raise
     finally:

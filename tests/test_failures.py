@@ -1,13 +1,15 @@
 """What goes wrong around a stage: one clear line, the right exit code, nothing lost."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 from tests.project import STAGES, small_project
-from tests.test_pipeline import CHILDREN, PIPELINES, links
+from tests.test_pipeline import CHILDREN, PIPELINES, links, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -78,6 +80,23 @@ def test_two_stages_never_write_at_once(tokenized):
     holder.communicate("\n")
     assert done.returncode == 4
     assert "another stage is writing here" in done.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_a_stage_with_its_code_and_its_run_as_killed(tokenized, number, code):
+    env = os.environ | {"DVC_SITE_CACHE_DIR": str(tokenized.folder.parent / "site")}
+    env.pop("MLFLOW_TRACKING_URI")
+    tag = "select run_uuid from tags where key = 'bonafide.stage' and value = 'train'"
+    status = f"select status from runs where run_uuid in ({tag})"
+    tokenized.set(train__epochs=1000, train__patience=1000)
+    command = [sys.executable, "-m", "stages.train"]
+    running = subprocess.Popen(command, cwd=tokenized.folder, env=env, stderr=subprocess.DEVNULL)
+    wait_for(lambda: tokenized.query(status)[-1:] == [("RUNNING",)])
+    time.sleep(3)  # into the steps; a signal while the run is announced may leave it to the next start to end it
+    running.send_signal(number)
+    assert running.wait(timeout=30) == code
+    tokenized.git("checkout", "params.yaml")
+    assert tokenized.query(status) == [("KILLED",)]
 
 
 def test_an_absent_tracking_server_delays_nothing_and_loses_nothing(tmp_path):

@@ -148,6 +148,7 @@ def test_an_absent_server_costs_a_warning_and_nothing_else(store, monkeypatch, c
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     started = time.monotonic()
     tracker = Tracker(record())
+    tracker.start()
     tracker.log({"train/loss": 0.5}, 1)
     tracker.end("FAILED", {})
     assert time.monotonic() - started < 15
@@ -168,7 +169,7 @@ def test_what_an_earlier_stage_could_not_deliver_arrives_with_the_next(store):
     spool().mkdir(parents=True)
     left = record("fetch", "k0")
     (spool() / "1-fetch.json").write_text(json.dumps(left.__dict__ | {"status": "FINISHED", "ended": left.started + 9}))
-    Tracker(record("train", "k1", keys={"fetch": "k0"}))
+    Tracker(record("train", "k1", keys={"fetch": "k0"})).start()
     assert {r.data.tags["bonafide.stage"]: r.info.status for r in children(store)} == {
         "fetch": "FINISHED",
         "train": "RUNNING",
@@ -182,6 +183,7 @@ def test_a_locked_database_delays_and_loses_nothing(store, monkeypatch):
     release = threading.Timer(30, lambda: locker.execute("COMMIT"))
     release.start()
     tracker = Tracker(record())
+    tracker.start()
     tracker.log({"train/loss": 0.5}, 1)
     tracker.end("FAILED", {})
     release.join()
