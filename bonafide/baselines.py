@@ -14,7 +14,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from tasks import Batch, Floats, Ints
+from tasks import Floats, Ints
 
 Quality = Callable[[Ints, Floats], float]
 """How good probabilities (n, k) are for labels (n,); higher is better."""
@@ -59,14 +59,14 @@ def tfidf_features(texts: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     return {split: vectorizer.transform(rows) for split, rows in texts.items()}
 
 
-def embed(model: Any, batch: Batch) -> Floats:
+def embed(model: Any, batch: Any) -> Floats:
     """The frozen base's view of each text: its last four layers, each the mean over the text's tokens, (n, 4d) float64.
 
     On the default data this shell has a macro F1 of 0.824 on validation and 0.810 on test, the last layer alone 0.795
     and 0.786.
     """
-    output = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], output_hidden_states=True)
-    mask = batch["attention_mask"].unsqueeze(-1)
+    output = model(**batch.inputs, output_hidden_states=True)
+    mask = batch.tensors["attention_mask"].unsqueeze(-1)
     length = mask.sum(dim=1).clamp(min=1)
     layers = [(layer.float() * mask).sum(dim=1) / length for layer in output.hidden_states[-LAYERS:]]
     features: Floats = np.concatenate([layer.double().cpu().numpy() for layer in layers], axis=1)

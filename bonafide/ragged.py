@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bonafide.files import write_bytes
-from tasks import Example, Ints
+from tasks import Ints
 
 LEADING = ("train", "validation", "test")  # the order people read splits in; held-out ones follow by name
 
@@ -38,11 +38,6 @@ class Tokens:
     def lengths(self) -> Ints:
         """Tokens per text, (n,) int64."""
         return np.diff(self.offsets)
-
-    def example(self, index: int) -> Example:
-        """The model inputs of text `index`."""
-        ids = self.input_ids[self.offsets[index] : self.offsets[index + 1]]
-        return {"input_ids": ids.tolist(), "labels": int(self.labels[index])}
 
 
 def pack(texts: Sequence[Sequence[int]], labels: Ints, ids: Sequence[str]) -> Tokens:

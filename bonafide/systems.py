@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from transformers import AutoModel, AutoModelForSequenceClassification
 
-from bonafide import baselines
+from bonafide import baselines, packing
 from bonafide.inference import predict_all
-from bonafide.paths import BASE_MODEL, MODEL, TOKENIZED
+from bonafide.paths import BASE_MODEL, MODEL
 from bonafide.ragged import Tokens
 from tasks import Floats, Ints, Task
 
@@ -22,16 +22,16 @@ def predict(
     """Class probabilities (n, classes) of each system on each split but train, from all splits' tokens and texts."""
     labels = {split: found.labels for split, found in tokens.items()}
     evaluated = {split: found for split, found in tokens.items() if split != "train"}
-    collate = task.collate(task.load_processor(TOKENIZED / "processor"))
 
     def quality(labels: Ints, probabilities: Floats) -> float:
         metric, direction = task.PRIMARY_METRIC
         return task.score(labels, probabilities)[metric] * (1 if direction == "max" else -1)
 
     model = load(AutoModelForSequenceClassification, MODEL)
-    ours = {split: predict_all(model, found, collate, task.predict) for split, found in evaluated.items()}
+    packing.enable(model)
+    ours = {split: predict_all(model, found, task.predict) for split, found in evaluated.items()}
     base = load(AutoModel, BASE_MODEL)
-    views = {split: predict_all(base, found, collate, baselines.embed) for split, found in tokens.items()}
+    views = {split: predict_all(base, found, baselines.embed) for split, found in tokens.items()}
     terms = baselines.tfidf_features(texts)
     return {
         "model": ours,

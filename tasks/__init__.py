@@ -4,7 +4,7 @@ A module of this folder *is* a Task: no class, no registry. `load_task` imports 
 dvc.yaml depends on `tasks/${task}.py`, so that editing one task never re-runs another.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
@@ -14,12 +14,6 @@ import numpy.typing as npt
 
 Metrics = dict[str, float]
 """Flat and finite: `split/name` to value."""
-
-Example = dict[str, Any]
-"""One example's model inputs: `input_ids` (list of int) and `labels` (int)."""
-
-Batch = dict[str, Any]
-"""Padded tensors: `input_ids`, `attention_mask` (n, length) int64 and `labels` (n,) int64."""
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -43,13 +37,13 @@ class Task(Protocol):
     def encode(self, texts: Sequence[str], processor: Any, max_length: int) -> tuple[list[list[int]], Ints]:
         """Model inputs of each row and its full length in tokens (before cutting), (n,) int64."""
 
-    def collate(self, processor: Any) -> Callable[[Sequence[Example]], Batch]:
-        """Turn examples into a padded batch."""
-
     def build_model(self, source: Path, labels: Sequence[str], dropout: float) -> Any:
         """The base model with a fresh head."""
 
-    def predict(self, model: Any, batch: Batch) -> Floats:
+    def loss(self, logits: Any, labels: Any) -> Any:
+        """Nats of each text, (n,), from fp32 logits (n, classes) and labels (n,): tensors."""
+
+    def predict(self, model: Any, batch: Any) -> Floats:
         """One record per example: class probabilities, (n, classes) float64."""
 
     def score(self, labels: Ints, predictions: Floats) -> Metrics:

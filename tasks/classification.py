@@ -1,6 +1,6 @@
 """Classification: one text, one label of a declared set."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from bonafide.errors import InputError
 from bonafide.metrics import from_sums, row_sums
-from tasks import Batch, Example, Floats, Ints, Metrics
+from tasks import Floats, Ints, Metrics
 
 COLUMNS = ("text", "label")
 PRIMARY_METRIC: tuple[str, Literal["max", "min"]] = ("f1_macro", "max")
@@ -64,24 +64,11 @@ def encode(texts: Sequence[str], processor: Any, max_length: int) -> tuple[list[
     return [e.ids for e in encoded], np.array(lengths, dtype=np.int64)
 
 
-def collate(processor: Any) -> Callable[[Sequence[Example]], Batch]:
-    """Pad to the longest text of the batch, on the right."""
-    import torch
+def loss(logits: Any, labels: Any) -> Any:
+    """Cross-entropy of each text, nats, (n,)."""
+    from torch.nn.functional import cross_entropy
 
-    padding = processor.pad_token_id if processor.pad_token_id is not None else 0
-
-    def pad(examples: Sequence[Example]) -> Batch:
-        longest = max(len(example["input_ids"]) for example in examples)
-        input_ids = torch.full((len(examples), longest), padding, dtype=torch.int64)
-        attention_mask = torch.zeros_like(input_ids)
-        for row, example in enumerate(examples):
-            length = len(example["input_ids"])
-            input_ids[row, :length] = torch.tensor(example["input_ids"])
-            attention_mask[row, :length] = 1
-        labels = torch.tensor([example["labels"] for example in examples])
-        return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
-
-    return pad
+    return cross_entropy(logits, labels, reduction="none")
 
 
 def build_model(source: Path, labels: Sequence[str], dropout: float) -> Any:
@@ -109,9 +96,9 @@ def build_model(source: Path, labels: Sequence[str], dropout: float) -> Any:
     return model
 
 
-def predict(model: Any, batch: Batch) -> Floats:
+def predict(model: Any, batch: Any) -> Floats:
     """Class probabilities, (n, classes) float64; softmax in float64, so that rows sum to one."""
-    logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+    logits = model(**batch.inputs).logits
     probabilities: Floats = logits.double().softmax(dim=-1).cpu().numpy()
     return probabilities
 

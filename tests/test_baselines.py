@@ -9,6 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score
 
 from bonafide import baselines
+from bonafide.packing import Batch
 from bonafide.statistics import chance
 
 
@@ -101,7 +102,8 @@ def test_tfidf_keeps_negated_words_whole_and_marks_apart():
 def test_the_shell_sees_the_mean_of_each_of_the_last_four_layers_without_the_padding():
     generator = torch.Generator().manual_seed(0)
     layers = tuple(torch.randn(2, 3, 5, generator=generator) for _ in range(7))
-    batch = {"input_ids": torch.zeros(2, 3), "attention_mask": torch.tensor([[1, 1, 1], [1, 1, 0]])}
+    tensors = {"input_ids": torch.zeros(2, 3), "attention_mask": torch.tensor([[1, 1, 1], [1, 1, 0]])}
+    batch = Batch(tensors, torch.zeros(2), [3, 3], torch.zeros(2))
     found = baselines.embed(lambda **_: SimpleNamespace(hidden_states=layers), batch)
     expected = [
         torch.cat([layer[row, :length].mean(dim=0) for layer in layers[3:]]) for row, length in ((0, 3), (1, 2))

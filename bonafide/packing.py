@@ -1,0 +1,115 @@
+"""Texts end to end, never padded: how a batch is laid out, and which models can take it so.
+
+`enable` makes any encoder whose attention goes through transformers' `AttentionInterface` take packed batches, and
+proves it on the spot: without that, transformers 5 attends across packed texts in silence.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from bonafide import attention
+from bonafide.ragged import Tokens
+from tasks import Ints
+
+TOLERANCE = 1e-4  # of the probe's logits, fp32: attention across texts moves them by 1e-2 and more
+
+
+@dataclass
+class Batch:
+    """Texts for one pass: what the model is called with, and where each text lies in its rows."""
+
+    tensors: dict[str, torch.Tensor]
+    """Ids and where they stand, or ids and mask."""
+    labels: torch.Tensor
+    """(n,) int64."""
+    lengths: list[int]
+    """Rows of each text: its tokens, ascending, or the padded length."""
+    first: torch.Tensor
+    """(n,) int64, the row of each text's first token."""
+    hidden: torch.Tensor | None = field(default=None, repr=False)
+    """(tokens, d), what the last layer read: its keys and values need all tokens, its queries the first only."""
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """Keyword arguments of the model, without labels."""
+        return self.tensors | ({attention.NAME: self} if "position_ids" in self.tensors else {})
+
+    @property
+    def runs(self) -> list[tuple[int, int]]:
+        """(texts, length) of each run of equal lengths."""
+        values, counts = np.unique(self.lengths, return_counts=True)
+        return list(zip(counts.tolist(), values.tolist(), strict=True))
+
+
+def pack(tokens: Tokens, rows: Ints, model: Any) -> Batch:
+    """Lay texts `rows`, which must ascend in length, end to end."""
+    device, lengths = next(model.parameters()).device, tokens.lengths[rows]
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    positions = np.arange(starts[-1]) - np.repeat(starts[:-1], lengths) + _first_position(model)
+    flat, at, first = (torch.from_numpy(a).to(device) for a in (_ids(tokens, rows), positions, starts[:-1]))
+    labels = torch.from_numpy(tokens.labels[rows]).to(device)
+    return Batch({"input_ids": flat[None], "position_ids": at[None]}, labels, lengths.tolist(), first)
+
+
+def pad(tokens: Tokens, rows: Ints, model: Any) -> Batch:
+    """Texts `rows` padded on the right to the longest: for architectures that cannot be packed."""
+    device, lengths = next(model.parameters()).device, tokens.lengths[rows]
+    longest = int(lengths.max())
+    mask = np.arange(longest) < lengths[:, None]
+    ids = np.full(mask.shape, model.config.get_text_config().pad_token_id or 0, dtype=np.int64)
+    ids[mask] = _ids(tokens, rows)
+    arrays = {"input_ids": ids, "attention_mask": mask.astype(np.int64)}
+    labels = torch.from_numpy(tokens.labels[rows]).to(device)
+    tensors = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+    return Batch(tensors, labels, [longest] * len(rows), torch.arange(len(rows), device=device) * longest)
+
+
+def lay_out(tokens: Tokens, rows: Ints, model: Any) -> Batch:
+    """Pack the texts if the model takes that, else pad them."""
+    return (pack if _implementation(model) == attention.NAME else pad)(tokens, rows, model)
+
+
+def enable(model: Any) -> bool:
+    """Let a classifier take packed batches if its architecture can; whether it does is tested, not looked up."""
+    implementation = _implementation(model)
+    tokens = Tokens(np.arange(4, 14, dtype=np.int32), np.array([0, 2, 5, 10]), np.zeros(3, np.int64), np.array(["abc"]))
+    rows, training = np.arange(3), model.training
+    model.eval()
+    hooks: list[Any] = []
+    try:
+        with torch.no_grad():
+            padded = model(**pad(tokens, rows, model).inputs).logits
+            model.set_attn_implementation(attention.NAME)
+            hooks += attention.keep_first_rows(model)
+            packed = model(**pack(tokens, rows, model).inputs).logits
+            works = packed.shape == padded.shape and bool((packed - padded).abs().max() < TOLERANCE)
+    except (AttributeError, AssertionError, LookupError, RuntimeError, TypeError, ValueError):
+        works = False
+    if not works:
+        model.set_attn_implementation(implementation)
+        for hook in hooks:
+            hook.remove()
+    model.train(training)
+    return works
+
+
+def _ids(tokens: Tokens, rows: Ints) -> Ints:
+    """The ids of texts `rows`, end to end, int64."""
+    starts, lengths = tokens.offsets[rows], tokens.lengths[rows]
+    ends = np.cumsum(lengths)
+    flat: Ints = tokens.input_ids[np.arange(ends[-1]) + np.repeat(starts - ends + lengths, lengths)].astype(np.int64)
+    return flat
+
+
+def _first_position(model: nn.Module) -> int:
+    """RoBERTa counts positions from its padding id + 1; all others from 0."""
+    found = [m for m in model.modules() if hasattr(m, "create_position_ids_from_input_ids")]
+    return int(found[0].padding_idx) + 1 if found else 0  # type: ignore[arg-type]
+
+
+def _implementation(model: Any) -> str:
+    return str(model.config._attn_implementation)  # noqa: SLF001 - transformers has a setter and no getter
