@@ -106,6 +106,26 @@ class Train:
     dropout: Fraction
     patience: Annotated[int, Field(ge=1)]
     """Epochs without a better primary metric before training stops."""
+    trainable: Literal["all", "head", "lora"]
+    lora_rank: Annotated[int, Field(ge=1, le=1024)]
+    frozen_layers: Annotated[int, Field(ge=0)]
+    """Lowest layers that stay as they are, and the embeddings with them."""
+    accumulation: Annotated[int, Field(ge=1, le=65536)]
+    """Parts of a batch that go through the model one after the other."""
+    gradient_checkpointing: bool
+    exact: bool
+    shards: Annotated[int, Field(ge=1, le=1024)]
+    """Fixed parts of a batch whose sums are added in a fixed order."""
+    processes: Annotated[int, Field(ge=1, le=1024)]
+    profile_steps: Annotated[int, Field(ge=0, le=1000)]
+
+    def __post_init__(self) -> None:
+        """Refuse shards that processes and passes cannot share evenly."""
+        if self.exact and self.shards & (self.shards - 1):
+            raise ValueError(f"shards: {self.shards} is not a power of two")
+        if self.exact and self.shards % (self.processes * self.accumulation):
+            parts = f"processes x accumulation ({self.processes} x {self.accumulation})"
+            raise ValueError(f"shards: {self.shards} cannot be shared by {parts}; or set exact to false")
 
 
 @typed

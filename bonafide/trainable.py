@@ -1,0 +1,54 @@
+"""Which weights are trained: all, the head, or low-rank changes to all; and how the rest is kept still."""
+
+from typing import Any
+
+from torch import nn
+
+from bonafide.attention import layers
+from bonafide.errors import InputError
+
+
+def choose(model: Any, trainable: str, lora_rank: int, frozen_layers: int) -> Any:
+    """Freeze what is not trained, without dropout in it; `lora` wraps the model, `merge` unwraps it."""
+    if trainable == "lora":
+        model = _add_lora(model, lora_rank)
+    encoder = _encoder(model)
+    if trainable == "head":
+        _freeze(encoder)
+    elif frozen_layers:
+        found = layers(encoder)
+        if frozen_layers > len(found):
+            raise InputError(f"train.frozen_layers: {frozen_layers}, but the encoder has {len(found)}")
+        embeddings = [module for name, module in encoder.named_children() if "embed" in name]  # ELECTRA has two
+        for module in (*embeddings, *found[:frozen_layers]):
+            _freeze(module)
+    return model
+
+
+def merge(model: Any) -> Any:
+    """An ordinary model of transformers: low-rank changes added to the weights they belong to."""
+    return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+
+
+def _add_lora(model: Any, rank: int) -> Any:
+    try:
+        from peft import LoraConfig, TaskType, get_peft_model  # an extra: [lora]
+    except ImportError:
+        raise InputError("train.trainable: lora needs peft: pip install 'bonafide[lora]'") from None
+    prefix = model.base_model_prefix
+    low = [f"{prefix}.{name}" for name, part in model.base_model.named_modules() if isinstance(part, nn.Linear)]
+    head = [name for name, part in model.named_children() if name != prefix and any(True for _ in part.parameters())]
+    config = LoraConfig(TaskType.SEQ_CLS, r=rank, lora_alpha=2 * rank, target_modules=low, modules_to_save=head)
+    return get_peft_model(model, config)
+
+
+def _encoder(model: Any) -> nn.Module:
+    whole = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return whole.base_model  # type: ignore[no-any-return]
+
+
+def _freeze(module: nn.Module) -> None:
+    module.requires_grad_(requires_grad=False)
+    for part in module.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = 0.0

@@ -1,0 +1,106 @@
+"""Classifiers of 2 to 3 layers with random weights, texts of random tokens, and engines that train them."""
+
+import copy
+import hashlib
+from contextlib import nullcontext
+
+import numpy as np
+import torch
+import transformers
+
+from bonafide.ragged import Tokens
+from bonafide.training import Engine, Recipe
+from bonafide.world import World
+
+WORDS, CLASSES = 120, 3
+NAMES = {
+    "bert": "BertConfig",
+    "roberta": "RobertaConfig",
+    "xlm-roberta": "XLMRobertaConfig",
+    "distilbert": "DistilBertConfig",
+    "electra": "ElectraConfig",
+    "modernbert": "ModernBertConfig",
+    "deberta-v2": "DebertaV2Config",
+    "albert": "AlbertConfig",
+}
+DISTILBERT = {"hidden_size": "dim", "num_hidden_layers": "n_layers", "num_attention_heads": "n_heads"}
+MODERNBERT = {
+    "global_attn_every_n_layers": 2,
+    "local_attention": 8,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "cls_token_id": 1,
+    "sep_token_id": 2,
+}
+RECIPE = Recipe(
+    epochs=2,
+    batch_size=8,
+    learning_rate=3e-3,
+    warmup_ratio=0.1,
+    weight_decay=0.01,
+    max_grad_norm=1.0,
+    accumulation=1,
+    shards=1,
+    exact=True,
+    seed=1,
+)
+
+
+def build_config(architecture, dropout=0.0, **changes):
+    options = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+    options |= {"vocab_size": WORDS, "num_labels": CLASSES, "max_position_embeddings": 80}
+    options |= {"embedding_size": 16} if architecture in ("electra", "albert") else {}
+    options |= MODERNBERT if architecture == "modernbert" else {}
+    options |= changes
+    if architecture == "distilbert":
+        options["hidden_dim"] = options.pop("intermediate_size")
+        options = {DISTILBERT.get(name, name): value for name, value in options.items()}
+    config = getattr(transformers, NAMES[architecture])(**options)
+    for name in [name for name in config.to_dict() if "dropout" in name]:
+        setattr(config, name, 0.0 if "attention" in name or "attn" in name else dropout)
+    return config
+
+
+def build_model(architecture="bert", dropout=0.0, seed=0, **changes):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        config = build_config(architecture, dropout, **changes)
+        model = transformers.AutoModelForSequenceClassification.from_config(config)
+        for name, p in model.named_parameters():  # biases and norms away from 0 and 1, logits away from 0
+            p.data.add_(0.1 * torch.randn_like(p) * (0 if "position" in name and "padding" in name else 1))
+    return model
+
+
+def build_tokens(lengths, seed=0, words=WORDS):
+    """Random texts of these lengths."""
+    rng = np.random.default_rng(seed)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    ids = rng.integers(5, words, offsets[-1]).astype(np.int32)
+    labels = rng.integers(0, CLASSES, len(lengths))
+    return Tokens(ids, offsets, labels, np.array([str(i) for i in range(len(lengths))]))
+
+
+def random_tokens(n, seed=0, longest=20, words=WORDS):
+    return build_tokens(np.random.default_rng(seed + 100).integers(2, longest, n), seed, words)
+
+
+def cross_entropy(logits, labels):
+    return torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+
+
+def build_engine(model, tokens, world=None, **changes):
+    recipe = Recipe(**(RECIPE.__dict__ | changes))
+    return Engine(model, tokens, cross_entropy, recipe, world or World(), lambda _: nullcontext())
+
+
+def digest(model):
+    weights = b"".join(p.detach().numpy().tobytes() for p in model.parameters())
+    return hashlib.sha256(weights).hexdigest()
+
+
+def train(model, tokens, steps, world=None, **changes):
+    """The model's weights as a hash after so many steps; the model itself is left as it is."""
+    engine = build_engine(copy.deepcopy(model), tokens, world, **changes)
+    losses = [float(step.loss) for step, _ in zip(engine.steps(), range(steps), strict=False)]
+    return digest(engine.model), losses
