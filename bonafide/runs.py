@@ -57,6 +57,8 @@ class Record:
     """The reports of all stages so far."""
     artifacts: dict[str, str] = field(default_factory=dict)
     """Path to MD5 of the files to attach to the pipeline run."""
+    attachments: dict[str, str] = field(default_factory=dict)
+    """The same for the stage's own run."""
     inputs: dict[str, str] = field(default_factory=dict)
     """Path to MD5 of data sets that this stage reads, from dvc.lock."""
     model: dict[str, str] = field(default_factory=dict)
@@ -182,9 +184,10 @@ class Delivery:
         self._send_metrics(self.child, record.metrics)
         self._send_metrics(self.pipeline, record.headline)
         self._send_references()
-        for path, digest in record.artifacts.items():
-            if Path(path).exists() and md5(Path(path)) == digest:
-                self.client.log_artifact(self.pipeline.info.run_id, path)
+        for run, files in ((self.pipeline, record.artifacts), (self.child, record.attachments)):
+            for path, digest in files.items():
+                if Path(path).exists() and md5(Path(path)) == digest:
+                    self.client.log_artifact(run.info.run_id, path)
         for run in (self.child, self.pipeline):
             self.client.set_terminated(run.info.run_id, record.status, record.ended)
 

@@ -44,6 +44,12 @@ def log_metrics(metrics: dict[str, float], step: int) -> None:
         _active.log(metrics, step)
 
 
+def attach(path: Path) -> None:
+    """Attach a file, which is to stay where it is, to the running stage's own run; nothing happens outside a stage."""
+    if _active is not None:
+        _active.record.attachments[str(path.resolve())] = md5(path)
+
+
 class Tracker:
     """The running stage's record and, while MLflow answers, its delivery."""
 
