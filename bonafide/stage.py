@@ -1,12 +1,13 @@
 """What is the same for all stages: typed params, pinned chance, one tracked run, one report, one line an error."""
 
+import os
 import signal
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, Self
 
 from filelock import FileLock, Timeout
 
@@ -26,14 +27,18 @@ REFUSED, ENVIRONMENT = 3, 4
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
-def run_stage(stage: Callable[[Params], Metrics]) -> None:
-    """Run one stage: read params, track it, write `reports/<stage>.json`; exit with one line an error of the user's."""
+def run_stage(stage: Callable[[Params], Metrics], guard: Callable[[], None] = die_with_parent) -> None:
+    """Run one stage: read params, track it, write `reports/<stage>.json`; exit with one line an error of the user's.
+
+    `guard` ends the process with its parent. Of several processes only rank 0 speaks, tracks and writes.
+    """
     name = stage.__name__
     for number in SIGNALS:
         signal.signal(number, _stop)
-    die_with_parent()
+    guard()
+    follows = os.environ.get("RANK", "0") != "0"
     try:
-        _run(stage, name)
+        _follow(stage) if follows else _run(stage, name)
     except InputError as error:
         fail(name, str(error), REFUSED)
     except Timeout:
@@ -57,8 +62,16 @@ def _run(stage: Callable[[Params], Metrics], name: str) -> None:
     say(f"{name}: done in {time.monotonic() - started:.0f} s")
 
 
+def _follow(stage: Callable[[Params], Metrics]) -> None:
+    params = load_params()
+    pin(params.seed, params.threads)
+    stage(params)
+
+
 def fail(name: str, message: str, code: int) -> NoReturn:
-    """Print the reason, a line each, bring the old outs back and exit."""
+    """Print the reason, a line each, bring the old outs back and exit; a process that follows another just exits."""
+    if os.environ.get("RANK", "0") != "0":
+        sys.exit(code)
     for line in message.splitlines():
         say(f"{name}: {line}")
     restore_outs(name)
@@ -68,6 +81,31 @@ def fail(name: str, message: str, code: int) -> NoReturn:
 def say(line: str) -> None:
     """Print one inert line for a person: no control characters, no workflow commands."""
     print(printable(line.replace("\n", " ")).replace("::", ": :"), file=sys.stderr, flush=True)
+
+
+class Stop:
+    """Within it a signal only leaves its exit code in `code`, for a loop that saves first; it has so many seconds."""
+
+    def __init__(self, seconds: int) -> None:
+        """Nothing has asked to stop."""
+        self.seconds, self.code = seconds, 0
+
+    def __enter__(self) -> Self:
+        """Take the signals over."""
+        for number in SIGNALS:
+            signal.signal(number, self._note)
+        return self
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self.code = SIGNALS[signal.Signals(number)]
+        signal.signal(signal.SIGALRM, lambda _number, _frame: _stop(number, None))
+        signal.alarm(self.seconds)
+
+    def __exit__(self, *_: object) -> None:
+        """Give the signals back."""
+        signal.alarm(0)
+        for number in SIGNALS:
+            signal.signal(number, _stop)
 
 
 def _stop(number: int, _frame: FrameType | None) -> NoReturn:
