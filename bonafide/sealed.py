@@ -96,9 +96,9 @@ def record(path: Path) -> dict[str, Any]:
 
 def seal(content: dict[str, Any]) -> bytes:
     """JSON with the sha256 of all else that is in it."""
-    text = json.dumps(content | {"sha256": ""}, sort_keys=True, allow_nan=False)
+    text = json.dumps(content | {"sha256": ""}, allow_nan=False)
     content = content | {"sha256": sha256(text.encode()).hexdigest()}
-    return json.dumps(content, sort_keys=True, indent=1, allow_nan=False).encode()
+    return json.dumps(content, indent=1, allow_nan=False).encode()
 
 
 def verify(folder: Path) -> dict[str, Any]:
