@@ -1,6 +1,9 @@
 """What training leaves on paper: the curves, and the best epoch with its weights. Both survive an interruption."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
 
 from bonafide import tracking
 from bonafide.files import write_csv
@@ -8,11 +11,6 @@ from bonafide.optimizer import State
 from bonafide.paths import HISTORY
 from bonafide.training import Step
 from tasks import Metrics
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import torch
 
 LOG_STEPS = 10  # a curve point is the mean of so many steps
 
@@ -71,7 +69,7 @@ class Best:
         self.weights: State = {}
         self.is_saved = False
 
-    def offer(self, epoch: int, metrics: Metrics, trained: State) -> None:
+    def offer(self, epoch: int, metrics: Metrics, trained: Mapping[str, torch.Tensor]) -> None:
         """Keep a copy of the weights if this epoch is better."""
         if not self.metrics or self.better(metrics[self.metric], self.metrics[self.metric]):
             self.epoch, self.metrics, self.is_saved = epoch, metrics, False

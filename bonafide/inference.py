@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from bonafide.packing import Batch, lay_out
+from bonafide.batch import Batch
+from bonafide.packing import lay_out
 from bonafide.ragged import Tokens
 from tasks import Floats
 

@@ -4,7 +4,6 @@
 proves it on the spot: without that, transformers 5 attends across packed texts in silence.
 """
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,37 +11,11 @@ import torch
 from torch import nn
 
 from bonafide import attention
+from bonafide.batch import NAME, Batch
 from bonafide.ragged import Tokens
 from tasks import Ints
 
 TOLERANCE = 1e-4  # of the probe's logits, fp32: attention across texts moves them by 1e-2 and more
-
-
-@dataclass
-class Batch:
-    """Texts for one pass: what the model is called with, and where each text lies in its rows."""
-
-    tensors: dict[str, torch.Tensor]
-    """Ids and where they stand, or ids and mask."""
-    labels: torch.Tensor
-    """(n,) int64."""
-    lengths: list[int]
-    """Rows of each text: its tokens, ascending, or the padded length."""
-    first: torch.Tensor
-    """(n,) int64, the row of each text's first token."""
-    hidden: torch.Tensor | None = field(default=None, repr=False)
-    """(tokens, d), what the last layer read: its keys and values need all tokens, its queries the first only."""
-
-    @property
-    def inputs(self) -> dict[str, Any]:
-        """Keyword arguments of the model, without labels."""
-        return self.tensors | ({attention.NAME: self} if "position_ids" in self.tensors else {})
-
-    @property
-    def runs(self) -> list[tuple[int, int]]:
-        """(texts, length) of each run of equal lengths."""
-        values, counts = np.unique(self.lengths, return_counts=True)
-        return list(zip(counts.tolist(), values.tolist(), strict=True))
 
 
 def pack(tokens: Tokens, rows: Ints, model: Any) -> Batch:
@@ -70,7 +43,7 @@ def pad(tokens: Tokens, rows: Ints, model: Any) -> Batch:
 
 def lay_out(tokens: Tokens, rows: Ints, model: Any) -> Batch:
     """Pack the texts if the model takes that, else pad them."""
-    return (pack if _implementation(model) == attention.NAME else pad)(tokens, rows, model)
+    return (pack if _implementation(model) == NAME else pad)(tokens, rows, model)
 
 
 def enable(model: Any) -> bool:
@@ -83,7 +56,7 @@ def enable(model: Any) -> bool:
     try:
         with torch.no_grad():
             padded = model(**pad(tokens, rows, model).inputs).logits
-            model.set_attn_implementation(attention.NAME)
+            model.set_attn_implementation(NAME)
             hooks += attention.keep_first_rows(model)
             packed = model(**pack(tokens, rows, model).inputs).logits
             works = packed.shape == padded.shape and bool((packed - padded).abs().max() < TOLERANCE)

@@ -41,8 +41,8 @@ def run_stage(stage: Callable[[Params], Metrics], guard: Callable[[], None] = di
         _follow(stage) if follows else _run(stage, name)
     except InputError as error:
         fail(name, str(error), REFUSED)
-    except Timeout:
-        fail(name, f"another stage is writing here ({WRITER_LOCK} is held)", ENVIRONMENT)
+    except Timeout as held:
+        fail(name, f"another stage is writing here ({held.lock_file} is held)", ENVIRONMENT)
     except OSError as error:
         fail(name, f"{error.filename}: {error.strerror}" if error.filename else str(error), ENVIRONMENT)
     except SystemExit as end:

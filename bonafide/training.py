@@ -13,10 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from bonafide.optimizer import build_optimizer, flatten, unflatten, update
+from bonafide.batch import Batch
+from bonafide.gradients import take_over, written
+from bonafide.optimizer import FlatAdamW
 from bonafide.packing import enable, lay_out
+from bonafide.plan import cut, generator, schedule
 from bonafide.ragged import Tokens
-from bonafide.shards import Layout, make_exact, replace_dropout, tree_sum
+from bonafide.row_products import least_rows
+from bonafide.shards import Layout, replace_dropout, tree_sum
 from bonafide.world import World
 from tasks import Ints
 
@@ -58,25 +62,6 @@ class Step:
     ends_epoch: bool
 
 
-def generator(*key: int) -> np.random.Generator:
-    """A private generator that is a pure function of the key (Philox, counter-based)."""
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
-
-
-def schedule(step: int, steps: int, warmup_ratio: float) -> float:
-    """The factor on the peak learning rate at `step` of `steps`: linear up to 1, then linear down to 0."""
-    warmup = max(1, round(steps * warmup_ratio))
-    return min(step / warmup, max(0.0, (steps - step + 1) / max(1, steps - warmup + 1)))
-
-
-def cut(rows: Ints, lengths: Ints, shards: int) -> tuple[Ints, Ints]:
-    """Rows by ascending length, and the `shards` + 1 cuts that part them into neighbours of about equal tokens."""
-    rows = rows[np.argsort(lengths[rows], kind="stable")]
-    ends = np.cumsum(lengths[rows])
-    middle = (2 * ends - lengths[rows]) * shards // (2 * ends[-1])
-    return rows, np.searchsorted(middle, np.arange(shards + 1))
-
-
 class Engine:
     """A model in training: its optimizer, its shards, and the other processes that it adds up with."""
 
@@ -91,11 +76,15 @@ class Engine:
                 f"{model.config.model_type} cannot be packed, nor exact in parts: set train.exact to false"
             )
         self.shards = recipe.shards if recipe.exact and self.packed else parts
-        if self.shards > 1 and recipe.exact:
-            make_exact(model, self.layout)
+        self.layout.exact = recipe.exact and self.shards > 1
+        others = take_over(model, self.layout) if self.packed else []
+        if others and self.layout.exact:
+            raise ValueError(f"{others[0]} cannot be summed by shards: set train.exact to false")
+        if self.layout.exact:
+            rows = round(float(tokens.lengths.mean()) * recipe.batch_size)
+            self.layout.least_rows = least_rows(model, rows)
         replace_dropout(model, self.layout)
-        self.trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        self.optimizer = build_optimizer(model, recipe.weight_decay)
+        self.optimizer = FlatAdamW(model, recipe.weight_decay)
         self.per_epoch = -(-len(tokens) // recipe.batch_size)
 
     def steps(self, done: int = 0) -> Iterator[Step]:
@@ -110,7 +99,7 @@ class Engine:
             loss = self._gradients(rows, int(generator(recipe.seed, epoch, number).integers(2**63)))
             rate = recipe.learning_rate * schedule(number, last, recipe.warmup_ratio)
             with self.watch("optimizer"):
-                update(self.optimizer, rate, recipe.max_grad_norm)
+                self.optimizer.step(rate, recipe.max_grad_norm)
             tokens = int(self.tokens.lengths[rows].sum())
             yield Step(epoch, number, last, loss, rate, tokens, ends_epoch=index + 1 == self.per_epoch)
 
@@ -120,27 +109,38 @@ class Engine:
         mine = self.shards // self.world.size
         each = mine // self.recipe.accumulation
         firsts = range(self.world.rank * mine, (self.world.rank + 1) * mine, each)
-        losses = (self._pass(ordered, cuts[first : first + each + 1], key, first) for first in firsts)
-        if len(firsts) * self.world.size == 1:
-            return next(losses)
-        total = tree_sum(flatten(self.trained.values(), loss) for loss in losses)
+        flat, tail = self.optimizer.gradient, self.optimizer.tail
+
+        def part(first: int) -> torch.Tensor:
+            flat[tail] = self._pass(ordered, cuts[first : first + each + 1], key, first)
+            return flat
+
+        if len(firsts) > 1:
+            flat.copy_(tree_sum(part(first).clone() for first in firsts))
+        else:
+            part(firsts[0])
         with self.watch("reduce"):
-            return unflatten(self.trained.values(), self.world.sum(total))
+            self.world.sum(flat)
+        if len(firsts) * self.world.size > 1:
+            self.layout.used.clear()  # others may have had other words
+        return flat[tail].clone()
 
     def _pass(self, ordered: Ints, cuts: Ints, key: int, shard: int) -> torch.Tensor:
-        """Forward and backward over shards from `shard` on; return their part of the mean loss."""
-        rows = ordered[cuts[0] : cuts[-1]]
-        if not len(rows):  # a last batch of fewer texts than shards
-            return torch.zeros((), device=next(self.model.parameters()).device)
+        """Leave the gradient of shards from `shard` on in the parameters; return their part of the mean loss."""
+        rows, cuts = ordered[cuts[0] : cuts[-1]], cuts - cuts[0]
         with self.watch("data"):
-            batch = lay_out(self.tokens, rows, self.model)
-            self.layout.set(batch.lengths, (cuts - cuts[0]).tolist(), key, shard)
+            batch = lay_out(self.tokens, rows, self.model) if len(rows) else None  # a last batch may have few texts
+            self.layout.set(batch.lengths if batch else [], cuts.tolist(), key, shard)
+        with self.watch("forward and backward"), written(self.model, self.layout):
+            losses = self._losses(batch, key) / len(ordered) if batch else self.optimizer.gradient[:0]
+            if batch:
+                losses.sum().backward()  # type: ignore[no-untyped-call]
+        return tree_sum(losses.detach()[first:end].sum() for first, end in pairwise(cuts.tolist()))
+
+    def _losses(self, batch: Batch, key: int) -> torch.Tensor:
+        """Each text's loss, nats, (n,)."""
         self.model.train()
         torch.manual_seed(key)  # for chance that is no nn.Dropout, in architectures of their own
-        with self.watch("forward and backward"):
-            with torch.autocast(batch.labels.device.type, torch.bfloat16, enabled=batch.labels.is_cuda):
-                logits = self.model(**batch.inputs).logits
-            losses = self.loss(logits.float(), batch.labels) / len(ordered)
-            losses.sum().backward()  # type: ignore[no-untyped-call]
-        self.layout.clear()
-        return tree_sum(losses.detach()[first:end].sum() for first, end in pairwise((cuts - cuts[0]).tolist()))
+        with torch.autocast(batch.labels.device.type, torch.bfloat16, enabled=batch.labels.is_cuda):
+            logits = self.model(**batch.inputs).logits
+        return self.loss(logits.float(), batch.labels)

@@ -27,7 +27,6 @@ from bonafide.errors import InputError
 from bonafide.history import Best, History
 from bonafide.inference import predict_all
 from bonafide.lineage import resume_key
-from bonafide.optimizer import load_state, state
 from bonafide.params import Params, load_params, read_yaml
 from bonafide.paths import BASE_MODEL, MODEL, PARAMS, TOKENIZED
 from bonafide.performance import Stopwatch
@@ -126,12 +125,13 @@ class Run:
         if self.engine.world.agree(step) != step:
             raise InputError("not every process sees the same checkpoints: .bonafide must be on a shared disk")
         if found:
-            load_state(self.engine.trained, self.engine.optimizer, found.load("state"), step)
+            self.engine.optimizer.load(found.load("state"), step)
             weights = found.load("best") if found.progress["best"]["epoch"] else {}
             self.history.load(found.progress["history"])
             self.best.load(found.progress["best"], weights)
             self.done = step
-            say(f"train: goes on from step {step}")
+            if self.engine.world.rank == 0:
+                say(f"train: goes on from step {step}")
 
     def train(self, seen: Seen | None) -> None:
         """Train to the end, or until a signal: then save within 5 s and exit."""
@@ -170,12 +170,12 @@ class Run:
                     self.validation.labels, predict_all(self.engine.model, self.validation, self.task.predict)
                 )
             self.history.add_validation(self.done, metrics)
-            self.best.offer(epoch, metrics, self.engine.trained)
+            self.best.offer(epoch, metrics, self.engine.optimizer.trained)
         return bool(self.engine.world.agree(self.best.is_old(epoch, self.patience)))
 
     def save(self, *, wait: bool = False) -> None:
         """Save all that is needed to go on; the best weights only when they are new."""
-        files: dict[str, Any] = {"state": state(self.engine.trained, self.engine.optimizer)}
+        files: dict[str, Any] = {"state": self.engine.optimizer.state()}
         if self.best.epoch:
             files["best"] = None if self.best.is_saved else self.best.weights
         progress = {"history": self.history.progress(), "best": self.best.progress()}
@@ -191,8 +191,9 @@ class Run:
 
 def save(model: Any, best: Best, engine: Engine, vocabulary: Vocabulary) -> None:
     """Write the best weights, as an ordinary model of transformers, and the tokenizer that belongs to them."""
+    engine.optimizer.release()
     with torch.no_grad():
-        for name, weight in engine.trained.items():
+        for name, weight in engine.optimizer.trained.items():
             weight.copy_(best.weights[name])
     vocabulary.restore()
     whole = merge(model)

@@ -9,7 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score
 
 from bonafide import baselines
-from bonafide.packing import Batch
+from bonafide.batch import Batch
 from bonafide.statistics import chance
 
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from torch import distributed, nn
 from torch import multiprocessing as mp
 
-from bonafide.shards import Dropout, Layout, make_exact, replace_dropout, tree_sum
-from bonafide.training import cut
+from bonafide.gradients import take_over
+from bonafide.plan import cut
+from bonafide.shards import Dropout, Layout, replace_dropout, tree_sum
 from bonafide.world import World
 from tests.tiny_engines import build_model, random_tokens, train
 
@@ -150,7 +151,7 @@ def backward(module, x, layout=None):
     """Output, the input's gradient and the weights' gradients."""
     module = copy.deepcopy(module)
     if layout:
-        make_exact(module, layout)
+        take_over(module, layout)
     x = x.detach().clone().requires_grad_(x.is_floating_point())
     y = module(x)
     (y * torch.linspace(-1, 1, y.numel()).view_as(y)).sum().backward()
@@ -182,7 +183,7 @@ def test_frozen_weights_get_no_gradient_and_pass_it_on(name):
     x = some_input(module, sum(LENGTHS))
     if not x.is_floating_point():
         layout = laid_out(LENGTHS, CUTS)
-        make_exact(module, layout)
+        take_over(module, layout)
         assert not module(x).requires_grad
         return
     stock, mine = backward(module, x), backward(module, x, laid_out(LENGTHS, CUTS))
@@ -218,10 +219,9 @@ def test_a_tensor_of_neither_texts_nor_tokens_is_refused():
 
 def test_a_module_that_cannot_be_summed_is_named():
     model = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Conv1d(2, 2, 1)))
-    with pytest.raises(ValueError, match=r"1\.0 \(Conv1d\) cannot be summed by shards: set train\.exact to false"):
-        make_exact(model, Layout())
+    assert take_over(model, Layout()) == ["1.0 (Conv1d)"]
     model[1].requires_grad_(requires_grad=False)
-    make_exact(model, Layout())
+    assert take_over(model, Layout()) == []
 
 
 @pytest.mark.parametrize("architecture", ["bert", "distilbert", "roberta", "electra", "modernbert"])

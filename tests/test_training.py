@@ -15,9 +15,10 @@ from transformers import AutoModelForSequenceClassification
 
 from bonafide import ragged, trainable
 from bonafide.errors import InputError
-from bonafide.optimizer import build_optimizer, load_state, state, update
+from bonafide.optimizer import FlatAdamW
 from bonafide.packing import lay_out
-from bonafide.training import Engine, cut, generator, schedule
+from bonafide.plan import cut, generator, schedule
+from bonafide.training import Engine
 from bonafide.vocabulary import Vocabulary
 from tasks import classification
 from tests.tiny_engines import build_engine, build_model, digest, random_tokens
@@ -179,7 +180,7 @@ def uninterrupted():
     engine = build_engine(copy.deepcopy(model), tokens, shards=2)
     saved = []
     for step in engine.steps():
-        held = {name: tensor.clone() for name, tensor in state(engine.trained, engine.optimizer).items()}
+        held = {name: tensor.clone() for name, tensor in engine.optimizer.state().items()}
         saved.append((held, float(step.loss)))
     return model, tokens, saved
 
@@ -191,9 +192,9 @@ def test_going_on_from_a_step_ends_in_the_same_bits(uninterrupted, done, fresh):
     model, tokens, saved = uninterrupted
     assert len(saved) == 6
     engine = build_engine(build_model(dropout=0.1, seed=3) if fresh else copy.deepcopy(model), tokens, shards=2)
-    load_state(engine.trained, engine.optimizer, saved[done - 1][0], done)
+    engine.optimizer.load(saved[done - 1][0], done)
     assert [float(step.loss) for step in engine.steps(done)] == [loss for _, loss in saved[done:]]
-    found = state(engine.trained, engine.optimizer)
+    found = engine.optimizer.state()
     assert found.keys() == saved[-1][0].keys()
     assert all(torch.equal(found[name], tensor) for name, tensor in saved[-1][0].items())
 
@@ -202,7 +203,7 @@ def test_a_state_is_not_changed_by_those_who_go_on_from_it(uninterrupted):
     model, tokens, saved = uninterrupted
     before = {name: tensor.clone() for name, tensor in saved[1][0].items()}
     engine = build_engine(copy.deepcopy(model), tokens, shards=2)
-    load_state(engine.trained, engine.optimizer, saved[1][0], 2)
+    engine.optimizer.load(saved[1][0], 2)
     list(engine.steps(2))
     assert all(torch.equal(saved[1][0][name], tensor) for name, tensor in before.items())
 
@@ -210,21 +211,21 @@ def test_a_state_is_not_changed_by_those_who_go_on_from_it(uninterrupted):
 @pytest.mark.parametrize("architecture", ["bert", "modernbert"])
 def test_decay_spares_biases_norms_and_embeddings(architecture):
     model = build_model(architecture)
-    decayed, spared = build_optimizer(model, 0.5).param_groups
-    assert (decayed["weight_decay"], spared["weight_decay"]) == (0.5, 0)
-    rows = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
-    assert rows
-    assert rows <= {id(p) for p in spared["params"]}
-    assert all(p.ndim == 1 or id(p) in rows for p in spared["params"])
-    assert all(p.ndim > 1 for p in decayed["params"])
-    assert len(decayed["params"]) + len(spared["params"]) == len(list(model.parameters()))
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    optimizer = FlatAdamW(model, 0.5)
+    optimizer.step(0.1, 1.0)  # without a gradient, decay alone moves a weight
+    tables = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
+    assert tables
+    for name, p in model.named_parameters():
+        spared = p.ndim == 1 or id(p) in tables
+        assert torch.equal(p, before[name] if spared else before[name] * (1 - 0.1 * 0.5)), name
 
 
 @pytest.mark.parametrize("norm", [0.01, 1e6], ids=["clipped", "not clipped"])
 def test_an_update_is_torchs_clipping_and_adamw(norm):
     mine = build_model()
     stock = copy.deepcopy(mine)
-    optimizer = build_optimizer(mine, 0.1)
+    optimizer = FlatAdamW(mine, 0.1)
     groups = [
         {"params": [p for p in stock.parameters() if p.ndim > 1], "weight_decay": 0.1},
         {"params": [p for p in stock.parameters() if p.ndim == 1], "weight_decay": 0.0},
@@ -236,14 +237,14 @@ def test_an_update_is_torchs_clipping_and_adamw(norm):
     rng = torch.Generator().manual_seed(5)
     for rate in (1e-3, 2e-3, 5e-4):
         for p, q in zip(mine.parameters(), stock.parameters(), strict=True):
-            p.grad = torch.randn(p.shape, generator=rng)
+            p.grad.copy_(torch.randn(p.shape, generator=rng))
             q.grad = p.grad.clone()
         torch.nn.utils.clip_grad_norm_(stock.parameters(), norm)
         for group in reference.param_groups:
             group["lr"] = rate
         reference.step()
-        update(optimizer, rate, norm)
-        assert all(p.grad is None for p in mine.parameters())
+        optimizer.gradient[optimizer.tail] = 1e9  # a loss beside them counts for nothing
+        optimizer.step(rate, norm)
     for p, q in zip(mine.parameters(), stock.parameters(), strict=True):
         assert (p - q).abs().max() <= 1e-6
 
@@ -263,7 +264,8 @@ def test_a_cut_vocabulary_trains_to_the_same_weights_and_moves_no_other_row(accu
     assert rows.shape == before.shape
     assert small.get_input_embeddings().padding_idx == whole.get_input_embeddings().padding_idx
     for (name, p), q in zip(whole.named_parameters(), small.parameters(), strict=True):
-        assert (p - q).abs().max() <= 1e-6, name
+        # softmax does not see the bias of keys: its gradient is rounding alone, which AdamW blows up
+        assert name.endswith("key.bias") or (p - q).abs().max() <= 1e-6, name
     untouched = np.setdiff1d(np.arange(len(before)), vocabulary.used)
     assert torch.equal(rows[untouched], before[untouched])
     assert not torch.equal(rows[vocabulary.used[1:]], before[vocabulary.used[1:]])
@@ -335,7 +337,7 @@ def test_low_rank_changes_train_themselves_and_the_head_and_merge(tmp_path, arch
     assert engine.packed
     list(engine.steps())
     moved = changed(before, model)
-    assert moved == set(engine.trained)
+    assert moved == set(engine.optimizer.trained)
     assert all("lora_" in name or "modules_to_save" in name for name in moved)
     if vocabulary:
         vocabulary.restore()

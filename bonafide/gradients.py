@@ -1,0 +1,198 @@
+"""Linear, LayerNorm and Embedding with gradients summed by shards, each written once to where it stays.
+
+Autograd makes a tensor of every gradient and adds it to what it has zeroed before, also for the 13,000 words of a table
+of which a batch uses 300: 15 ms of a step of 400 (MiniLM, 2 cores of Zen 3). What treats rows one by one takes all
+shards at once where the machine's products allow it (`row_products`): 17 ms less than four shards each for itself.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import nn
+
+from bonafide.row_products import by_rows
+from bonafide.shards import Layout, Sizes, tree_sum
+
+Grads = tuple[torch.Tensor | None, ...]
+
+_scratch: dict[tuple[Any, ...], list[torch.Tensor]] = {}
+
+
+def deliver(p: nn.Parameter, layout: Layout, write: Callable[[torch.Tensor], object]) -> None:
+    """Have `write` fill the gradient of `p`, or a tensor to add to it where the pass has used `p` before."""
+    if p.grad is None:
+        p.grad = torch.zeros_like(p)
+        layout.used[id(p)] = torch.empty(0, dtype=torch.int64, device=p.device)
+    if id(p) in layout.written:
+        if layout.exact:
+            raise ValueError("a weight that is used twice cannot be summed by shards: set train.exact to false")
+        layout.used.pop(id(p), None)
+        more = torch.zeros_like(p)
+        write(more)
+        p.grad.add_(more)
+    else:
+        layout.written.add(id(p))
+        write(p.grad)
+
+
+def _copy(total: torch.Tensor, out: torch.Tensor) -> None:
+    out.copy_(total)
+
+
+def sum_products(g: torch.Tensor, rows: torch.Tensor, sizes: Sizes, out: torch.Tensor) -> None:
+    """Transposed g times rows, summed over shards, into `out`, fp32 (g's width, rows' width).
+
+    Partial products reuse a few buffers, which stay in the cache: 8 shards of 104 rows by 1536 x 384 take 4.0 ms
+    instead of 8.1 ms, one shard 3.2 ms.
+    """
+    spare = _scratch.setdefault((*out.shape, g.dtype, g.device), [])
+
+    def products() -> Iterator[torch.Tensor]:
+        targets = chain([out], (spare.pop() if spare else torch.empty_like(out) for _ in sizes[1:]))
+        parts = zip(torch.split(g.t(), sizes, dim=1), torch.split(rows, sizes), strict=True)
+        for target, (left, right) in zip(targets, parts, strict=True):
+            alike = g.dtype == out.dtype
+            yield torch.mm(left, right, out=target) if alike else target.copy_(torch.mm(left, right))
+
+    tree_sum(products(), spare.append)
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, module: nn.Linear, layout: Layout
+    ) -> torch.Tensor:
+        ctx.module, ctx.layout, ctx.sizes = module, layout, layout.sizes(x)
+        if torch.is_autocast_enabled(x.device.type):
+            dtype = torch.get_autocast_dtype(x.device.type)
+            x, weight, bias = x.to(dtype), weight.to(dtype), bias if bias is None else bias.to(dtype)
+        rows = x.reshape(-1, x.shape[-1])
+        ctx.save_for_backward(rows, weight)
+        product = torch.mm if bias is None else partial(torch.addmm, bias)
+        y = by_rows(product, rows, weight.t(), ctx.sizes, layout.least_rows)
+        return y.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> Grads:
+        rows, weight = ctx.saved_tensors
+        module, layout, sizes = ctx.module, ctx.layout, ctx.sizes
+        g, x_grad = grads[0].reshape(-1, len(weight)), None
+        if ctx.needs_input_grad[0]:
+            x_grad = by_rows(torch.mm, g, weight, sizes, layout.least_rows).view(*grads[0].shape[:-1], -1)
+        if ctx.needs_input_grad[1]:
+            deliver(module.weight, layout, partial(sum_products, g, rows, sizes))
+        if ctx.needs_input_grad[2]:
+            total = tree_sum(part.float().sum(0) for part in torch.split(g, sizes))
+            deliver(module.bias, layout, partial(_copy, total))
+        return x_grad, None, None, None, None
+
+
+class _LayerNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, module: nn.LayerNorm, layout: Layout
+    ) -> torch.Tensor:
+        y, *moments = torch.native_layer_norm(x.to(weight.dtype), weight.shape, weight, bias, module.eps)
+        ctx.save_for_backward(x, *moments, weight, bias)
+        ctx.module, ctx.layout, ctx.sizes = module, layout, layout.sizes(x)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> Grads:
+        *rowed, weight, bias = ctx.saved_tensors
+        module, layout = ctx.module, ctx.layout
+        flat = [tensor.reshape(-1, tensor.shape[-1]) for tensor in (grads[0], *rowed)]
+
+        def backward(parts: Iterable[torch.Tensor], mask: list[bool]) -> list[torch.Tensor]:
+            g, x, mean, scale = parts
+            call = torch.ops.aten.native_layer_norm_backward
+            return call(g, x.to(weight.dtype), weight.shape, mean, scale, weight, bias, mask)  # type: ignore[no-any-return]
+
+        x_grad = backward(flat, [True, False, False])[0].view_as(rowed[0]).to(rowed[0].dtype)
+        if any(ctx.needs_input_grad[1:3]):
+            shards = zip(*(torch.split(tensor, ctx.sizes) for tensor in flat), strict=True)
+            found = [backward(shard, [False, True, bias is not None]) for shard in shards]
+            for at, p in ((1, module.weight), (2, module.bias)):
+                if ctx.needs_input_grad[at]:
+                    total = tree_sum(sums[at] for sums in found)
+                    deliver(p, layout, partial(_copy, total))
+        return x_grad, None, None, None, None
+
+
+class _Embedding(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, ids: torch.Tensor, weight: torch.Tensor, module: nn.Embedding, layout: Layout
+    ) -> torch.Tensor:
+        ctx.save_for_backward(ids)
+        ctx.module, ctx.layout, ctx.sizes = module, layout, layout.sizes(ids[..., None])
+        return nn.functional.embedding(ids, weight)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> Grads:
+        table, layout = ctx.module.weight, ctx.layout
+        used, at = ctx.saved_tensors[0].flatten().unique(return_inverse=True)
+        g = grads[0].flatten(0, -2)
+        shards = zip(torch.split(at, ctx.sizes), torch.split(g, ctx.sizes), strict=True)
+        total = tree_sum(g.new_zeros(len(used), g.shape[-1]).index_add_(0, rows, part) for rows, part in shards)
+
+        def write(out: torch.Tensor) -> None:
+            before = layout.used.get(id(table))
+            out.zero_() if before is None else out.index_fill_(0, before, 0)
+            out.index_copy_(0, used, total)
+            layout.used[id(table)] = used
+
+        deliver(table, layout, write)
+        return None, None, None, None
+
+
+def _linear(module: nn.Linear, layout: Layout, x: torch.Tensor) -> torch.Tensor:
+    if not layout.by_rows:
+        return nn.Linear.forward(module, x)
+    return _Linear.apply(x, module.weight, module.bias, module, layout)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _layer_norm(module: nn.LayerNorm, layout: Layout, x: torch.Tensor) -> torch.Tensor:
+    if not layout.by_rows:
+        return nn.LayerNorm.forward(module, x)
+    return _LayerNorm.apply(x, module.weight, module.bias, module, layout)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _embedding(module: nn.Embedding, layout: Layout, ids: torch.Tensor) -> torch.Tensor:
+    if not layout.by_rows:
+        return nn.Embedding.forward(module, ids)
+    return _Embedding.apply(ids, module.weight, module, layout)  # type: ignore[no-any-return, no-untyped-call]
+
+
+KNOWN: dict[type[nn.Module], Any] = {nn.Linear: _linear, nn.LayerNorm: _layer_norm, nn.Embedding: _embedding}
+
+
+def take_over(model: nn.Module, layout: Layout) -> list[str]:
+    """Have every module of a known kind write its gradients; the names of those with trained weights that are none."""
+    others = []
+    for name, module in model.named_modules():
+        if type(module) in KNOWN:
+            module.forward = partial(KNOWN[type(module)], module, layout)
+        elif any(p.requires_grad for p in module.parameters(recurse=False)):
+            others.append(f"{name} ({type(module).__name__})")
+    return others
+
+
+@contextmanager
+def written(model: nn.Module, layout: Layout) -> Iterator[None]:
+    """A forward and backward pass, after which every gradient is that of this pass, zero where it did not reach."""
+    found = [(p, p.grad, module) for module in model.modules() for p in module.parameters(recurse=False)]
+    grads = [(id(p), grad, isinstance(module.forward, partial)) for p, grad, module in found if grad is not None]
+    for _, grad, is_ours in grads:
+        if not is_ours:
+            grad.zero_()
+    yield
+    layout.clear()
+    for name, grad, is_ours in grads:
+        if is_ours and name not in layout.written:
+            grad.zero_()
+            layout.used.pop(name, None)
