@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from bonafide.frozen import Frozen
 from bonafide.optimizer import build_optimizer, flatten, unflatten, update
 from bonafide.packing import enable, lay_out
 from bonafide.ragged import Tokens
@@ -94,6 +95,8 @@ class Engine:
         if self.shards > 1 and recipe.exact:
             make_exact(model, self.layout)
         replace_dropout(model, self.layout)
+        self.frozen = Frozen(model, packed=self.packed)
+        self.inputs = self.frozen.cache(tokens)
         self.trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.optimizer = build_optimizer(model, recipe.weight_decay)
         self.per_epoch = -(-len(tokens) // recipe.batch_size)
@@ -133,7 +136,7 @@ class Engine:
         if not len(rows):  # a last batch of fewer texts than shards
             return torch.zeros((), device=next(self.model.parameters()).device)
         with self.watch("data"):
-            batch = lay_out(self.tokens, rows, self.model)
+            batch = lay_out(self.inputs, rows, self.model)
             self.layout.set(batch.lengths, (cuts - cuts[0]).tolist(), key, shard)
         self.model.train()
         torch.manual_seed(key)  # for chance that is no nn.Dropout, in architectures of their own
