@@ -26,8 +26,9 @@ from torch.utils.data import DataLoader
 
 from bonafide import environment, ragged
 from bonafide.params import Train, load_params
+from bonafide.plan import Recipe
 from bonafide.ragged import Tokens
-from bonafide.training import Engine, Recipe
+from bonafide.training import Engine
 from bonafide.vocabulary import Vocabulary
 from bonafide.world import World
 from tasks import classification

@@ -23,6 +23,8 @@ class Batch:
     """Rows of each text: its tokens, ascending, or the padded length."""
     first: torch.Tensor
     """(n,) int64, the row of each text's first token."""
+    below: torch.Tensor | None = field(default=None, repr=False)
+    """(1, tokens, d) float32, what the lowest trained layer reads, if that is known: the model begins there."""
     hidden: torch.Tensor | None = field(default=None, repr=False)
     """(tokens, d), what the last layer read: its keys and values need all tokens, its queries the first only."""
     laid_out: dict[int, Blocks] = field(default_factory=dict, repr=False)

@@ -9,7 +9,7 @@ from bonafide import tracking
 from bonafide.files import write_csv
 from bonafide.optimizer import State
 from bonafide.paths import HISTORY
-from bonafide.training import Step
+from bonafide.plan import Step
 from tasks import Metrics
 
 LOG_STEPS = 10  # a curve point is the mean of so many steps

@@ -15,6 +15,7 @@ from bonafide.batch import NAME, Batch
 from bonafide.ragged import Tokens
 from tasks import Ints
 
+MISFITS = (AttributeError, AssertionError, LookupError, RuntimeError, TypeError, ValueError)  # of a probe: it cannot
 TOLERANCE = 1e-4  # of the probe's logits, fp32: attention across texts moves them by 1e-2 and more
 
 
@@ -25,7 +26,8 @@ def pack(tokens: Tokens, rows: Ints, model: Any) -> Batch:
     positions = np.arange(starts[-1]) - np.repeat(starts[:-1], lengths) + _first_position(model)
     flat, at, first = (torch.from_numpy(a).to(device) for a in (_ids(tokens, rows), positions, starts[:-1]))
     labels = torch.from_numpy(tokens.labels[rows]).to(device)
-    return Batch({"input_ids": flat[None], "position_ids": at[None]}, labels, lengths.tolist(), first)
+    below = None if tokens.below is None else torch.from_numpy(tokens.below[places(tokens, rows)]).to(device)[None]
+    return Batch({"input_ids": flat[None], "position_ids": at[None]}, labels, lengths.tolist(), first, below)
 
 
 def pad(tokens: Tokens, rows: Ints, model: Any) -> Batch:
@@ -60,7 +62,7 @@ def enable(model: Any) -> bool:
             hooks += attention.keep_first_rows(model)
             packed = model(**pack(tokens, rows, model).inputs).logits
             works = packed.shape == padded.shape and bool((packed - padded).abs().max() < TOLERANCE)
-    except (AttributeError, AssertionError, LookupError, RuntimeError, TypeError, ValueError):
+    except MISFITS:
         works = False
     if not works:
         model.set_attn_implementation(implementation)
@@ -70,12 +72,17 @@ def enable(model: Any) -> bool:
     return works
 
 
-def _ids(tokens: Tokens, rows: Ints) -> Ints:
-    """The ids of texts `rows`, end to end, int64."""
+def places(tokens: Tokens, rows: Ints) -> Ints:
+    """Where the tokens of texts `rows` lie in the flat arrays, end to end."""
     starts, lengths = tokens.offsets[rows], tokens.lengths[rows]
     ends = np.cumsum(lengths)
-    flat: Ints = tokens.input_ids[np.arange(ends[-1]) + np.repeat(starts - ends + lengths, lengths)].astype(np.int64)
-    return flat
+    at: Ints = np.arange(ends[-1]) + np.repeat(starts - ends + lengths, lengths)
+    return at
+
+
+def _ids(tokens: Tokens, rows: Ints) -> Ints:
+    """The ids of texts `rows`, end to end, int64."""
+    return tokens.input_ids[places(tokens, rows)].astype(np.int64)
 
 
 def _first_position(model: nn.Module) -> int:

@@ -1,8 +1,45 @@
-"""What a step takes, as pure functions of numbers: its chance, its learning rate, and how its texts are parted."""
+"""The plan of a training: its recipe, and what each step takes and yields, as pure functions of numbers."""
+
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from tasks import Ints
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What shapes the weights; the train section of params.yaml says what each is."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    warmup_ratio: float
+    weight_decay: float
+    max_grad_norm: float
+    accumulation: int
+    shards: int
+    exact: bool
+    seed: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one optimiser step yields."""
+
+    epoch: int
+    """Counted from 1."""
+    step: int
+    """Counted from 1, over all epochs."""
+    steps: int
+    """Of the whole run."""
+    loss: torch.Tensor
+    """Mean loss of the batch, nats; a scalar on the model's device, so that the step waits for nothing."""
+    learning_rate: float
+    tokens: int
+    """Real tokens in the batch, padding not counted."""
+    ends_epoch: bool
 
 
 def generator(*key: int) -> np.random.Generator:

@@ -29,6 +29,8 @@ class Tokens:
     """(n,) int64 class indices."""
     ids: npt.NDArray[np.str_]
     """(n,) row ids."""
+    below: npt.NDArray[np.float32] | None = None
+    """(tokens, d) float32, what the lowest trained layer reads of each token, where `bonafide.frozen` computed it."""
 
     def __len__(self) -> int:
         """The number of texts."""

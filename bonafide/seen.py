@@ -9,10 +9,11 @@ from typing import Any
 from bonafide import tracking
 from bonafide.files import write_bytes
 from bonafide.performance import Energy, Job, Stopwatch, flops_per_token, matrix_rate, render, table
+from bonafide.plan import Step
 from bonafide.profiler import Profiler
 from bonafide.progress import Progress
 from bonafide.runs import state
-from bonafide.training import Engine, Step
+from bonafide.training import Engine
 from tasks import Metrics
 
 PROFILED_FROM = 4  # the first steps allocate memory
@@ -28,7 +29,7 @@ class Seen:
         mean = round(float(engine.tokens.lengths.mean()) * engine.recipe.batch_size)
         device = str(next(engine.model.parameters()).device)
         self.shape = (max(1, mean), config.hidden_size, inner)
-        self.peak, self.flops = matrix_rate(device, *self.shape), flops_per_token(engine.model)
+        self.peak, self.flops = matrix_rate(device, *self.shape), computed(engine)
         self.watch, self.energy, self.done, self.device = watch, Energy(), done, device
         self.progress = Progress(engine.per_epoch * engine.recipe.epochs, done, self.flops, self.peak)
         self.folder = state() / "performance" / f"{time.time_ns()}"
@@ -58,3 +59,10 @@ class Seen:
         for made in (path, self.profiler.path):
             if made.exists():
                 tracking.attach(made)
+
+
+def computed(engine: Engine) -> float:
+    """FLOPs a token of what a step computes: cached layers cost nothing, and tokens that no layer reads neither."""
+    spared = [] if engine.inputs.below is None else [*engine.frozen.embeddings, *engine.frozen.layers]
+    read = float(engine.inputs.offsets[-1] / engine.tokens.offsets[-1])
+    return read * (flops_per_token(engine.model) - sum(map(flops_per_token, spared)))

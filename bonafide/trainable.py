@@ -12,15 +12,17 @@ def choose(model: Any, trainable: str, lora_rank: int, frozen_layers: int) -> An
     """Freeze what is not trained, without dropout in it; `lora` wraps the model, `merge` unwraps it."""
     if trainable == "lora":
         model = _add_lora(model, lora_rank)
-    encoder = _encoder(model)
+    encoder = get_encoder(model)
     if trainable == "head":
         _freeze(encoder)
     elif frozen_layers:
-        found = layers(encoder)
+        try:
+            found = layers(encoder)
+        except IndexError:
+            raise InputError(f"train.frozen_layers: {model.config.model_type} shares one layer's weights") from None
         if frozen_layers > len(found):
             raise InputError(f"train.frozen_layers: {frozen_layers}, but the encoder has {len(found)}")
-        embeddings = [module for name, module in encoder.named_children() if "embed" in name]  # ELECTRA has two
-        for module in (*embeddings, *found[:frozen_layers]):
+        for module in (*embeddings(encoder), *found[:frozen_layers]):
             _freeze(module)
     return model
 
@@ -42,9 +44,15 @@ def _add_lora(model: Any, rank: int) -> Any:
     return get_peft_model(model, config)
 
 
-def _encoder(model: Any) -> nn.Module:
+def get_encoder(model: Any) -> nn.Module:
+    """A classifier without its head, whether low-rank changes wrap it or not."""
     whole = model.get_base_model() if hasattr(model, "get_base_model") else model
     return whole.base_model  # type: ignore[no-any-return]
+
+
+def embeddings(encoder: nn.Module) -> list[nn.Module]:
+    """What lies below the lowest layer; ELECTRA has two."""
+    return [module for name, module in encoder.named_children() if "embed" in name]
 
 
 def _freeze(module: nn.Module) -> None:

@@ -6,7 +6,6 @@ and when to stop. Nothing but an integer is needed to go on after an interruptio
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -14,10 +13,11 @@ import numpy as np
 import torch
 
 from bonafide.batch import Batch
+from bonafide.frozen import Frozen
 from bonafide.gradients import take_over, written
 from bonafide.optimizer import FlatAdamW
 from bonafide.packing import enable, lay_out
-from bonafide.plan import cut, generator, schedule
+from bonafide.plan import Recipe, Step, cut, generator, schedule
 from bonafide.ragged import Tokens
 from bonafide.row_products import least_rows
 from bonafide.shards import Layout, replace_dropout, tree_sum
@@ -26,40 +26,6 @@ from tasks import Ints
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # (n, classes) logits, (n,) labels: nats a text, (n,)
 Watch = Callable[[str], AbstractContextManager[None]]  # times a phase: with watch("optimizer"): ...
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What shapes the weights; the train section of params.yaml says what each is."""
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    warmup_ratio: float
-    weight_decay: float
-    max_grad_norm: float
-    accumulation: int
-    shards: int
-    exact: bool
-    seed: int
-
-
-@dataclass(frozen=True)
-class Step:
-    """What one optimiser step yields."""
-
-    epoch: int
-    """Counted from 1."""
-    step: int
-    """Counted from 1, over all epochs."""
-    steps: int
-    """Of the whole run."""
-    loss: torch.Tensor
-    """Mean loss of the batch, nats; a scalar on the model's device, so that the step waits for nothing."""
-    learning_rate: float
-    tokens: int
-    """Real tokens in the batch, padding not counted."""
-    ends_epoch: bool
 
 
 class Engine:
@@ -84,6 +50,8 @@ class Engine:
             rows = round(float(tokens.lengths.mean()) * recipe.batch_size)
             self.layout.least_rows = least_rows(model, rows)
         replace_dropout(model, self.layout)
+        self.frozen = Frozen(model, packed=self.packed)
+        self.inputs = self.frozen.cache(tokens)
         self.optimizer = FlatAdamW(model, recipe.weight_decay)
         self.per_epoch = -(-len(tokens) // recipe.batch_size)
 
@@ -129,7 +97,7 @@ class Engine:
         """Leave the gradient of shards from `shard` on in the parameters; return their part of the mean loss."""
         rows, cuts = ordered[cuts[0] : cuts[-1]], cuts - cuts[0]
         with self.watch("data"):
-            batch = lay_out(self.tokens, rows, self.model) if len(rows) else None  # a last batch may have few texts
+            batch = lay_out(self.inputs, rows, self.model) if len(rows) else None  # a last batch may have few texts
             self.layout.set(batch.lengths if batch else [], cuts.tolist(), key, shard)
         with self.watch("forward and backward"), written(self.model, self.layout):
             losses = self._losses(batch, key) / len(ordered) if batch else self.optimizer.gradient[:0]

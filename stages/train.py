@@ -30,11 +30,12 @@ from bonafide.lineage import resume_key
 from bonafide.params import Params, load_params, read_yaml
 from bonafide.paths import BASE_MODEL, MODEL, PARAMS, TOKENIZED
 from bonafide.performance import Stopwatch
+from bonafide.plan import Recipe
 from bonafide.ragged import Tokens
 from bonafide.seen import Seen
 from bonafide.stage import Stop, run_stage, say
 from bonafide.trainable import choose, merge
-from bonafide.training import Engine, Recipe
+from bonafide.training import Engine
 from bonafide.vocabulary import Vocabulary
 from bonafide.world import World
 from tasks import Metrics, Task, load_task
@@ -52,7 +53,7 @@ def train(params: Params) -> Metrics:
         model, vocabulary, tokens, validation = prepare(params, task)
         watch = Stopwatch(str(next(model.parameters()).device))
         engine = build_engine(model, tokens, task, params, world, watch)
-        run = Run(engine, Checkpoints(folder, say), task, validation, params.train.patience)
+        run = Run(engine, Checkpoints(folder, say), task, engine.frozen.cache(validation), params.train.patience)
         run.resume()
         run.train(Seen(engine, watch, run.done, params.train.profile_steps) if world.rank == 0 else None)
         launch.leave()
@@ -106,6 +107,8 @@ def build_engine(model: Any, tokens: Tokens, task: Task, params: Params, world: 
         raise InputError(str(error)) from None
     if not engine.packed and world.rank == 0:
         say(f"train: {model.config.model_type} does not take packed batches: training on padded ones")
+    if engine.frozen.layers and engine.inputs.below is None and world.rank == 0:
+        say("train: each step computes the frozen layers: their output is too large to keep, or cannot be put back in")
     return engine
 
 

@@ -6,7 +6,7 @@ import sys
 
 from tests.project import ROOT
 
-MODULES = ("training", "packing", "checkpoints", "optimizer", "vocabulary", "world", "gradients", "blocks")
+MODULES = ("training", "packing", "checkpoints", "optimizer", "vocabulary", "world", "gradients", "blocks", "frozen")
 FOREIGN = {"pydantic", "mlflow", "dvc", "pandas", "pyarrow", "great_expectations", "ruamel", "sklearn"}
 PROGRAM = """
 import json, sys

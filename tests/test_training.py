@@ -249,6 +249,11 @@ def test_an_update_is_torchs_clipping_and_adamw(norm):
         assert (p - q).abs().max() <= 1e-6
 
 
+def test_layers_that_share_their_weights_cannot_be_frozen_apart():
+    with pytest.raises(InputError, match=r"train\.frozen_layers: albert shares one layer's weights"):
+        trainable.choose(build_model("albert"), "all", 8, 1)
+
+
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_a_cut_vocabulary_trains_to_the_same_weights_and_moves_no_other_row(accumulation):
     whole, tokens = build_model(dropout=0.1), random_tokens(21, words=40)

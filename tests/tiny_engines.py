@@ -8,8 +8,9 @@ import numpy as np
 import torch
 import transformers
 
+from bonafide.plan import Recipe
 from bonafide.ragged import Tokens
-from bonafide.training import Engine, Recipe
+from bonafide.training import Engine
 from bonafide.world import World
 
 WORDS, CLASSES = 120, 3
