@@ -1,7 +1,8 @@
 """A training that is killed at any moment ends in the bytes of one that was not: real DVC projects, real kills.
 
 The clones save a checkpoint after every step that finds the writer free, so that a kill always finds some. With
-BONAFIDE_KILLS=40 there are 40 random kills instead of 8.
+BONAFIDE_KILLS=40 there are 40 random kills instead of 8, with BONAFIDE_RECIPE=smoke of recipes/smoke.yaml and its real
+model (some 45 s each) instead of a tiny one.
 """
 
 import os
@@ -25,6 +26,8 @@ from tests.test_pipeline import wait_for
 pytestmark = pytest.mark.slow
 
 KILLS = int(os.environ.get("BONAFIDE_KILLS", "8"))
+RECIPE = os.environ.get("BONAFIDE_RECIPE", "tiny")
+KINDS = ("stage", "save", "dvc", "worker", "stage while it starts", "save", "dvc while it starts")
 POINTS = ("save:in_file", "save:before_manifest", "save:before_rename", "save:after_rename")
 RESULTS = ("models/model/model.safetensors", "reports/train/history.csv", "reports/train.json")
 STAGE = [sys.executable, "-m", "stages.train"]
@@ -101,10 +104,14 @@ def copy(project: Project, folder: Path) -> Project:
 def tokenized(tmp_path_factory):
     """A committed project before its training of 240 steps, some 3 s, with a checkpoint after each step or two."""
     project = Project(tmp_path_factory.mktemp("resume") / "clone")
-    table = reviews(240)
-    project.write_table(table)
-    project.tiny([row["text"] for row in table])
-    project.set(threads=1, train__epochs=10, train__batch_size=8, train__patience=1000)
+    if RECIPE == "tiny":
+        table = reviews(240)
+        project.write_table(table)
+        project.tiny([row["text"] for row in table])
+        project.set(threads=1, train__epochs=10, train__batch_size=8, train__patience=1000)
+    else:
+        shutil.copy(project.folder / f"recipes/{RECIPE}.yaml", project.folder / "params.yaml")
+        project.set(threads=1)  # a process: two of them share this machine
     code = project.folder / "bonafide/checkpoints.py"
     often = code.read_text()
     for name, value in {"INTERVAL_COSTS": 100, "INTERVAL_SECONDS": 10}.items():
@@ -182,33 +189,42 @@ def went_on_from(output: str) -> list[int]:
 
 @pytest.mark.parametrize("number", range(KILLS))
 def test_a_training_killed_at_a_random_moment_ends_in_the_same_bytes(tokenized, stopped, reference, tmp_path, number):
-    """`kill -9` of the stage, of `dvc repro`, or within a save; then one `dvc repro`: weights, curves, lock equal."""
-    chance = random.Random(number)
-    kind = ("stage", "save", "dvc", "stage while it starts", "save", "dvc while it starts")[number % 6]
+    """`kill -9` of the stage, of `dvc repro`, of a worker or within a save; in the end weights and curves are equal."""
+    chance, kind = random.Random(number), KINDS[number % len(KINDS)]
     project = copy(stopped.project if kind == "save" else tokenized, tmp_path / "clone")
     if kind == "save":
         kind = POINTS[number // 3 % 4]
         running = start(project, REPRO, BONAFIDE_FAULT=kind)
-        assert running.process.wait(60) != 0, running.said()
+        assert running.process.wait(120) != 0, running.said()
     else:
-        running = start(project, REPRO)
-        span = 0.9 * reference.seconds
-        if "starts" in kind:
-            wait_for(lambda: "Running stage 'train'" in running.said())
-            span = reference.startup
-        else:
-            trains(project, running)
-        time.sleep(chance.uniform(0, span))
-        victims = [running.process] if kind.startswith("dvc") else running.stages().values()
-        for victim in victims:
-            victim.kill()
-        running.process.wait(60)
+        project.set(train__processes=2 if kind == "worker" else 1)
+        running = kill_some_time(project, kind, reference, chance)
     newest = [step_of(path) for path in checkpoints(project)[-1:]]
-    output = finish(project, reference)
-    went_on = went_on_from(output)
+    output = finish(project, reference, lock=kind != "worker")
+    went_on = went_on_from(running.said() if kind == "worker" else output)
     print(f"kill {number}: {kind}; checkpoint {newest}; went on from {went_on}")
-    if not kind.startswith("dvc"):  # after which the stage, an orphan, saves once more
+    if kind == "worker":  # the launcher has started all workers again
+        assert "was killed (SIGKILL); starting again" in running.said()
+    elif not kind.startswith("dvc"):  # after which the stage, an orphan, saves once more
         assert went_on == newest or "skipped" in output  # killed while it removed them
+
+
+def kill_some_time(project: Project, kind: str, reference: Reference, chance: random.Random) -> Running:
+    """Start it, wait for a random share of its time, and kill what `kind` names; return when it has ended."""
+    running = start(project, REPRO)
+    span = 0.8 * reference.seconds
+    if "starts" in kind:
+        wait_for(lambda: "Running stage 'train'" in running.said())
+        span = reference.startup
+    else:
+        trains(project, running)
+    time.sleep(chance.uniform(0, span))
+    stages = running.stages()
+    victims = [running.process] if kind.startswith("dvc") else stages.values()
+    for victim in [stages[str(chance.randrange(2))]] if kind == "worker" else victims:
+        victim.kill()
+    running.process.wait(300)
+    return running
 
 
 def test_sigterm_saves_within_5_s_and_the_next_run_goes_on(stopped, reference, tmp_path):
