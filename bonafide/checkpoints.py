@@ -18,6 +18,7 @@ from bonafide.sealed import DAMAGE, State, store, verify
 # half of that is left for one that is dearer than the one before it, and for the writer that slows the training down.
 INTERVAL_COSTS = 100
 INTERVAL_SECONDS = 10  # at least, however cheap they are
+LAST = 99_999_999  # step: eight digits, in whose order names are sorted
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,11 @@ class Checkpoints:
         self._writing: Future[None] | None = None
         self._since, self._blocked, self._cpu = monotonic(), 0.0, 0.0
 
-    def newest(self) -> Checkpoint | None:
-        """Find the newest checkpoint that verifies; each newer one is named with its reason, and skipped."""
+    def newest(self, limit: int = LAST) -> Checkpoint | None:
+        """Find the newest checkpoint up to step `limit` that verifies; each newer one is named, and skipped."""
         self.finish()
         found = [path for path in self._folder.glob("step-*") if path.suffix in {"", ".old"}]
+        found = [path for path in found if path.stem <= f"step-{limit:08d}"]
         for folder in sorted(found, key=lambda path: (path.stem, not path.suffix), reverse=True):
             try:
                 manifest = verify(folder)

@@ -69,9 +69,11 @@ class Best:
         self.weights: State = {}
         self.is_saved = False
 
-    def offer(self, epoch: int, metrics: Metrics, trained: Mapping[str, torch.Tensor]) -> None:
-        """Keep a copy of the weights if this epoch is better."""
-        if not self.metrics or self.better(metrics[self.metric], self.metrics[self.metric]):
+    def offer(
+        self, epoch: int, metrics: Metrics, trained: Mapping[str, torch.Tensor], agree: Callable[[int], int] = int
+    ) -> None:
+        """Keep a copy of the weights if this epoch is better; of processes with a part each, one decides by `agree`."""
+        if agree(not self.metrics or self.better(metrics[self.metric], self.metrics[self.metric])):
             self.epoch, self.metrics, self.is_saved = epoch, metrics, False
             self.weights = {name: tensor.detach().cpu().clone() for name, tensor in trained.items()}
 

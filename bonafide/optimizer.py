@@ -5,6 +5,7 @@ One kernel over one vector instead of a hundred, a norm in one pass, and process
 
 from collections.abc import Iterator
 from itertools import accumulate
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -14,22 +15,42 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 ALIGNED, ROW = 16, 4096  # floats: a cache line; what the norm sums in one go, so that fp32 does for millions of them
 
 
-class FlatAdamW:
-    """Fused AdamW that decays matrices only: not biases, normalisation (Devlin et al. 2019, A.2) or embeddings.
+class Optimizer(Protocol):
+    """What a training needs of one, whether it holds all weights or a process's rows of them."""
+
+    trained: dict[str, nn.Parameter]
+
+    def step(self, rate: float, max_norm: float) -> None:
+        """One update at learning rate `rate`, the gradient's global norm cut to `max_norm`."""
+
+    def state(self) -> State:
+        """The weights and their two moments by name, as they are: not copied."""
+
+    def load(self, saved: State, step: int) -> None:
+        """Put what `state` gave after `step` steps back in place."""
+
+
+def decayed(model: nn.Module) -> set[str]:
+    """Names of the weights that decay: no biases, normalisation (Devlin et al. 2019, A.2) or embeddings.
 
     A decayed embedding would shrink the words that no text uses, and could not be trained on the used ones alone.
     """
+    tables = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
+    return {name for name, p in model.named_parameters() if p.ndim > 1 and id(p) not in tables}
+
+
+class FlatAdamW:
+    """Fused AdamW over one vector of weights."""
 
     def __init__(self, model: nn.Module, weight_decay: float) -> None:
         """Move the trained weights of `model` into one vector, the decayed ones first."""
-        tables = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
+        first_ones = decayed(model)
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-        named.sort(key=lambda item: item[1].ndim <= 1 or id(item[1]) in tables)
-        decayed = sum(p.ndim > 1 and id(p) not in tables for _, p in named)
+        named.sort(key=lambda item: item[0] not in first_ones)
         self.trained: dict[str, nn.Parameter] = dict(named)
         sizes = [-(-p.numel() // ALIGNED) * ALIGNED for _, p in named]
         self._starts = [0, *accumulate(sizes)]
-        first, last = self._starts[decayed], self._starts[-1]
+        first, last = self._starts[sum(name in first_ones for name in self.trained)], self._starts[-1]
         device = named[0][1].device
         self.gradient = torch.zeros((last // ROW + 1) * ROW, device=device)
         """All gradients, fp32; after them, at `tail`, is place for what processes add up beside them."""

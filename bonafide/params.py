@@ -117,10 +117,14 @@ class Train:
     shards: Annotated[int, Field(ge=1, le=1024)]
     """Fixed parts of a batch whose sums are added in a fixed order."""
     processes: Annotated[int, Field(ge=1, le=1024)]
+    sharding: Literal["none", "full"]
+    """Whether every process holds all weights, gradients and moments, or its rows of them."""
     profile_steps: Annotated[int, Field(ge=0, le=1000)]
 
     def __post_init__(self) -> None:
-        """Refuse shards that processes and passes cannot share evenly."""
+        """Refuse shards that processes and passes cannot share evenly, and sums that cannot be exact."""
+        if self.exact and self.sharding == "full":
+            raise ValueError("sharding: full sums as it comes; set exact to false")
         if self.exact and self.shards & (self.shards - 1):
             raise ValueError(f"shards: {self.shards} is not a power of two")
         if self.exact and self.shards % (self.processes * self.accumulation):

