@@ -36,10 +36,13 @@ def by_rows(
 def least_rows(model: nn.Module, rows: int) -> int:
     """The smallest of `TRIED` from which on all products of the model's shapes are alike; 0 if there is none.
 
-    `rows` is about what the job multiplies at once. What it says is the same at every start on one machine.
+    `rows` is about what the job multiplies at once. What it says is the same at every start on one machine. On a GPU
+    it is 0: cuBLAS chooses among many kernels by the number of rows, too many to try.
     """
     found: Any = {(m.in_features, m.out_features) for m in model.modules() if isinstance(m, nn.Linear)}
     device, rows = next(model.parameters()).device, min(MOST, max(256, rows))
+    if device.type != "cpu":
+        return 0
     return next((least for least in TRIED if all(_alike(shape, least, rows, device) for shape in sorted(found))), 0)
 
 
