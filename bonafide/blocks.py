@@ -33,6 +33,7 @@ class Blocks:
         self.source, self.back, self.padding = map(torch.from_numpy, (source, back, np.flatnonzero(~inside)))
         values, counts = np.unique(padded, return_counts=True)
         self.shapes = [(count * heads, width) for count, width in zip(counts.tolist(), values.tolist(), strict=True)]
+        self.rows, self.firsts = [n * width for n, width in self.shapes], [n for n, _ in self.shapes]
         parts = np.split(real, np.cumsum(counts)[:-1])
         self.masks = [self._mask(part, width) for part, (_, width) in zip(parts, self.shapes, strict=True)]
 
@@ -51,9 +52,9 @@ class Blocks:
 
     def views(self, *tensors: torch.Tensor) -> Iterator[list[torch.Tensor]]:
         """Each block's part (texts x heads, width, d) of every tensor; of first tokens alone (texts x heads, 1, d)."""
-        sizes = [[n * (w if len(x) == len(self.source) else 1) for n, w in self.shapes] for x in tensors]
-        split = [torch.split(x, rows) for x, rows in zip(tensors, sizes, strict=True)]
-        for (n, _), *parts in zip(self.shapes, *split, strict=True):
+        total = sum(self.rows)
+        split = (torch.split_with_sizes(x, self.rows if x.shape[0] == total else self.firsts) for x in tensors)
+        for n, *parts in zip(self.firsts, *split, strict=True):
             yield [part.view(n, -1, part.shape[-1]) for part in parts]
 
 
@@ -62,7 +63,7 @@ class _Attention(torch.autograd.Function):
     def forward(
         ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, blocks: Blocks, scale: float
     ) -> torch.Tensor:
-        ctx.whole = len(query) == len(key)  # or first tokens alone
+        ctx.whole = query.shape[0] == key.shape[0]  # or first tokens alone
         k, v = blocks.gather(key), blocks.gather(value)
         q = blocks.gather(query) if ctx.whole else query.reshape(-1, query.shape[-1])
         out, chances = torch.empty_like(q), []

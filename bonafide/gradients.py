@@ -53,7 +53,7 @@ def sum_products(g: torch.Tensor, rows: torch.Tensor, sizes: Sizes, out: torch.T
 
     def products() -> Iterator[torch.Tensor]:
         targets = chain([out], (spare.pop() if spare else torch.empty_like(out) for _ in sizes[1:]))
-        parts = zip(torch.split(g.t(), sizes, dim=1), torch.split(rows, sizes), strict=True)
+        parts = zip(torch.split_with_sizes(g.t(), sizes, dim=1), torch.split_with_sizes(rows, sizes), strict=True)
         for target, (left, right) in zip(targets, parts, strict=True):
             alike = g.dtype == out.dtype
             yield torch.mm(left, right, out=target) if alike else target.copy_(torch.mm(left, right))
@@ -80,13 +80,13 @@ class _Linear(torch.autograd.Function):
     def backward(ctx: Any, *grads: torch.Tensor) -> Grads:
         rows, weight = ctx.saved_tensors
         module, layout, sizes = ctx.module, ctx.layout, ctx.sizes
-        g, x_grad = grads[0].reshape(-1, len(weight)), None
+        g, x_grad = grads[0].reshape(-1, weight.shape[0]), None
         if ctx.needs_input_grad[0]:
             x_grad = by_rows(torch.mm, g, weight, sizes, layout.least_rows).view(*grads[0].shape[:-1], -1)
         if ctx.needs_input_grad[1]:
             deliver(module.weight, layout, partial(sum_products, g, rows, sizes))
         if ctx.needs_input_grad[2]:
-            total = tree_sum(part.float().sum(0) for part in torch.split(g, sizes))
+            total = tree_sum(part.float().sum(0) for part in torch.split_with_sizes(g, sizes))
             deliver(module.bias, layout, partial(_copy, total))
         return x_grad, None, None, None, None
 
@@ -114,7 +114,7 @@ class _LayerNorm(torch.autograd.Function):
 
         x_grad = backward(flat, [True, False, False])[0].view_as(rowed[0]).to(rowed[0].dtype)
         if any(ctx.needs_input_grad[1:3]):
-            shards = zip(*(torch.split(tensor, ctx.sizes) for tensor in flat), strict=True)
+            shards = zip(*(torch.split_with_sizes(tensor, ctx.sizes) for tensor in flat), strict=True)
             found = [backward(shard, [False, True, bias is not None]) for shard in shards]
             for at, p in ((1, module.weight), (2, module.bias)):
                 if ctx.needs_input_grad[at]:
@@ -137,7 +137,7 @@ class _Embedding(torch.autograd.Function):
         table, layout = ctx.module.weight, ctx.layout
         used, at = ctx.saved_tensors[0].flatten().unique(return_inverse=True)
         g = grads[0].flatten(0, -2)
-        shards = zip(torch.split(at, ctx.sizes), torch.split(g, ctx.sizes), strict=True)
+        shards = zip(torch.split_with_sizes(at, ctx.sizes), torch.split_with_sizes(g, ctx.sizes), strict=True)
         total = tree_sum(g.new_zeros(len(used), g.shape[-1]).index_add_(0, rows, part) for rows, part in shards)
 
         def write(out: torch.Tensor) -> None:

@@ -22,13 +22,14 @@ def by_rows(
 
     All rows at once, padded to `least` of them; by shards of `sizes` rows where it is 0.
     """
-    if 0 < len(rows) < least:
-        padded = torch.cat([rows, rows.new_zeros(least - len(rows), rows.shape[1])])
-        return product(padded, matrix)[: len(rows)]
+    count = rows.shape[0]
+    if 0 < count < least:
+        padded = torch.cat([rows, rows.new_zeros(least - count, rows.shape[1])])
+        return product(padded, matrix)[:count]
     if least or len(sizes) == 1:
         return product(rows, matrix)
-    out = rows.new_empty(len(rows), matrix.shape[1])
-    for part, target in zip(torch.split(rows, sizes), torch.split(out, sizes), strict=True):
+    out = rows.new_empty(count, matrix.shape[1])
+    for part, target in zip(torch.split_with_sizes(rows, sizes), torch.split_with_sizes(out, sizes), strict=True):
         product(part, matrix, out=target)
     return out
 
