@@ -35,7 +35,7 @@ class Engine:
         """Make the model take packed batches and shards; ValueError where it cannot and the recipe needs it."""
         self.model, self.tokens, self.loss = model, tokens, loss
         self.recipe, self.world, self.watch = recipe, world, watch
-        self.packed, self.layout = enable(model), Layout()
+        self.packed, self.layout = enable(model), Layout(next(model.parameters()).device)
         parts = world.size * recipe.accumulation
         if recipe.exact and not self.packed and parts > 1:
             raise ValueError(
