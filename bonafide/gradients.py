@@ -69,7 +69,8 @@ class _Linear(torch.autograd.Function):
         ctx.module, ctx.layout, ctx.sizes = module, layout, layout.sizes(x)
         if torch.is_autocast_enabled(x.device.type):
             dtype = torch.get_autocast_dtype(x.device.type)
-            x, weight, bias = x.to(dtype), weight.to(dtype), bias if bias is None else bias.to(dtype)
+            x, weight = x.to(dtype), layout.lowered.get(id(module.weight), weight).to(dtype)
+            bias = bias if bias is None else layout.lowered.get(id(module.bias), bias).to(dtype)
         rows = x.reshape(-1, x.shape[-1])
         ctx.save_for_backward(rows, weight)
         product = torch.mm if bias is None else partial(torch.addmm, bias)
@@ -86,7 +87,7 @@ class _Linear(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             deliver(module.weight, layout, partial(sum_products, g, rows, sizes))
         if ctx.needs_input_grad[2]:
-            total = tree_sum(part.float().sum(0) for part in torch.split(g, sizes))
+            total = tree_sum(part.sum(0, dtype=torch.float32) for part in torch.split(g, sizes))
             deliver(module.bias, layout, partial(_copy, total))
         return x_grad, None, None, None, None
 
