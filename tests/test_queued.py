@@ -4,10 +4,16 @@ import copy
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from bonafide import batch, training
-from bonafide.shards import Layout
+from bonafide import batch, resident, training
+from bonafide.gradients import sum_by_id
+from bonafide.shards import Layout, tree_sum
 from tests.tiny_engines import build_engine, build_model, digest, random_tokens, train
+
+PACKED = ("bert", "distilbert", "roberta", "electra", "modernbert")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -42,7 +48,7 @@ def trained(model, steps=5, *, lowers=True, done=0, state=None, **changes):
     return engine
 
 
-@pytest.mark.parametrize("architecture", ["bert", "distilbert", "roberta", "electra", "modernbert"])
+@pytest.mark.parametrize("architecture", PACKED)
 def test_weights_that_stay_lowered_are_those_cast_each_time(architecture):
     model = build_model(architecture, dropout=0.1)
     stays, cast = (trained(model, lowers=lowers, shards=4) for lowers in (True, False))
@@ -81,3 +87,62 @@ def test_bf16_and_other_chance_change_the_loss_little(monkeypatch):
     low = train(model, random_tokens(19), 5)[1]
     monkeypatch.setattr(training, "Layout", Layout)
     assert low == pytest.approx(train(model, random_tokens(19), 5)[1], abs=0.02)
+
+
+class NothingWaits(TorchDispatchMode):
+    """Refuses what would make the host wait for a GPU: values, and shapes that depend on values."""
+
+    WAIT = ("_local_scalar_dense", "nonzero", "masked_select", "_unique", "unique_", "bincount", "equal", "is_nonzero")
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        by_mask = name in ("index", "index_put", "index_put_") and any(
+            i is not None and i.dtype == torch.bool for i in args[1]
+        )
+        sizeless = name == "repeat_interleave" and (kwargs or {}).get("output_size") is None
+        waits = name.startswith(self.WAIT) or by_mask or sizeless
+        assert not waits, f"{func} waits"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("architecture", PACKED)
+@pytest.mark.parametrize("changes", [{}, {"shards": 4}, {"shards": 4, "accumulation": 2}], ids=str)
+def test_no_step_waits_for_the_device(architecture, changes):
+    engine = build_engine(build_model(architecture, dropout=0.1), random_tokens(60), **changes)
+    steps = engine.steps()
+    next(steps)
+    with NothingWaits():
+        for _ in range(3):
+            next(steps)
+
+
+@pytest.mark.parametrize("waits", [lambda x: x.sum().item(), lambda x: x[x > 0], torch.unique, lambda x: bool(x.any())])
+def test_what_waits_is_caught(waits):
+    with NothingWaits(), pytest.raises(AssertionError, match="waits"):
+        waits(torch.arange(3))
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 39), min_size=4, max_size=30), st.sampled_from([2, 20, 40]), st.integers(0, 9))
+def test_sums_by_id_are_those_of_each_shard_added_as_a_tree(ids, words, seed):
+    ids = torch.tensor(ids) % words
+    sizes = [1, 0, 2, len(ids) - 3]
+    g = torch.randn(len(ids), 5, generator=torch.Generator().manual_seed(seed))
+    found = torch.full((words, 5), torch.nan)
+    sum_by_id(ids, g, sizes, found)
+    parts = zip(torch.split(ids, sizes), torch.split(g, sizes), strict=True)
+    assert torch.equal(found, tree_sum(torch.zeros(words, 5).index_add_(0, at, part) for at, part in parts))
+
+
+def test_an_array_goes_to_the_device_once_and_for_as_long_as_its_split():
+    tokens, at = random_tokens(9), torch.tensor([3, 1], device="meta")  # a device that can be had anywhere
+    before = len(resident._there)
+    ids = resident.take(tokens, "input_ids", at)
+    assert (ids.device.type, ids.shape, ids.dtype) == ("meta", (2,), torch.int32)
+    (there,) = resident._there[tokens].values()
+    resident.take(tokens, "input_ids", at)
+    assert next(iter(resident._there[tokens].values())) is there
+    del tokens
+    assert len(resident._there) == before
+    tokens = random_tokens(9)
+    assert resident.take(tokens, "input_ids", torch.tensor([3, 1])).tolist() == tokens.input_ids[[3, 1]].tolist()
