@@ -1,17 +1,21 @@
 """What the engine does on a GPU, done on the CPU: bf16 products, chance of the device's, and nothing to wait for."""
 
 import copy
+from dataclasses import replace
+from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bonafide import batch, resident, training
+from bonafide import attention, batch, resident, training
 from bonafide.gradients import sum_by_id
+from bonafide.packing import pack
 from bonafide.shards import Layout, tree_sum
-from tests.tiny_engines import build_engine, build_model, digest, random_tokens, train
+from tests.tiny_engines import build_engine, build_model, build_tokens, digest, random_tokens, train
 
 PACKED = ("bert", "distilbert", "roberta", "electra", "modernbert")
 
@@ -146,3 +150,50 @@ def test_an_array_goes_to_the_device_once_and_for_as_long_as_its_split():
     assert len(resident._there) == before
     tokens = random_tokens(9)
     assert resident.take(tokens, "input_ids", torch.tensor([3, 1])).tolist() == tokens.input_ids[[3, 1]].tolist()
+
+
+def kernel(query, key, value, queries, keys, most, longest, *, scale, window_size):
+    """What torch documents of varlen_attn, text by text."""
+    assert queries.dtype == keys.dtype == torch.int32
+    assert most == int(queries.diff().max())
+    assert longest == int(keys.diff().max())
+    outs = []
+    for (a, b), (c, d) in zip(pairwise(queries.tolist()), pairwise(keys.tolist()), strict=True):
+        q, k, v = query[a:b].transpose(0, 1), key[c:d].transpose(0, 1), value[c:d].transpose(0, 1)
+        far = (torch.arange(b - a)[:, None] - torch.arange(d - c)).abs()
+        seen = far <= window_size[0] if window_size[0] >= 0 else None
+        out = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=scale)
+        outs.append(out.transpose(0, 1))
+    return torch.cat(outs)
+
+
+@pytest.mark.parametrize("window", [None, 2])
+@pytest.mark.parametrize("firsts_only", [False, True])
+def test_the_kernel_is_told_where_texts_begin_and_end(window, firsts_only, monkeypatch):
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", kernel)
+    packed = pack(build_tokens([1, 2, 2, 7, 11]), np.arange(5), build_model())
+    assert packed.bounds.tolist() == [0, 1, 3, 5, 12, 23]
+    q, k, v = torch.randn(3, 23, 2, 8, generator=torch.Generator().manual_seed(0)).unbind()
+    if firsts_only:
+        q, packed = q[packed.first], replace(packed, hidden=torch.zeros(23, 16))
+    window = None if firsts_only else window
+    expected = attention.by_runs(q, k, v, packed, 0.3, window)
+    assert (attention.variable_length(q, k, v, packed, 0.3, window) - expected).abs().max() < 1e-6
+
+
+def test_bounds_are_made_once_a_batch(monkeypatch):
+    """The kernel takes the batch's own tensor in every layer."""
+    seen = []
+
+    def spy(*args, **options):
+        seen.append(args[4])
+        return kernel(*args, **options)
+
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", spy)
+    monkeypatch.setattr(attention, "by_length", attention.variable_length)
+    model = build_model("bert", num_hidden_layers=3)
+    engine = build_engine(model, random_tokens(19))
+    seen.clear()
+    next(engine.steps())
+    assert len(seen) == 3
+    assert len({id(bounds) for bounds in seen}) == 1
