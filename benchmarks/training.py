@@ -10,7 +10,8 @@ timed ones. The rows are those of exactly `--steps` batches, so that the timed s
 batches are ordered: HF's group_by_length begins with the longest.
 
 `--accuracy` adds the whole recipe with `--seeds` seeds, scored on test; `--growth` adds longer texts, more rows and
-more processes, all made up. Bars are for the `exact` engine, and the matrix rate's only for a CPU.
+more processes, all made up. Bars are for the `exact` engine, and the matrix rate's only for a CPU. Sizes, MFU and the
+price of strict mode on a GPU: benchmarks/gpu.py.
 """
 
 import argparse

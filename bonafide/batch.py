@@ -29,6 +29,8 @@ class Batch:
     """(tokens, d), what the last layer read: its keys and values need all tokens, its queries the first only."""
     laid_out: dict[int, Blocks] = field(default_factory=dict, repr=False)
     """By number of heads; shared by the layers."""
+    bounds: torch.Tensor | None = field(default=None, repr=False)
+    """(n + 1,) int32, the row of each text's first token and the end of the last: for the variable-length kernel."""
 
     @property
     def inputs(self) -> dict[str, Any]:

@@ -75,6 +75,7 @@ class ShardedEngine(Engine):
         self.frozen, self.inputs = Frozen(self.model, packed=False), self.tokens  # its forwards would be collectives
         decays = decayed(self.model)
         shard(self.model, self.world)
+        self.layout.move(next(self.model.parameters()).device)
         self.parameters = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         trained = {name: nn.Parameter(rows(p)) for name, p in self.parameters.items()}
         return RowsAdamW(trained, decays, self.recipe.weight_decay, self.world)

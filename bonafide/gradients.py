@@ -69,7 +69,8 @@ class _Linear(torch.autograd.Function):
         ctx.module, ctx.layout, ctx.sizes = module, layout, layout.sizes(x)
         if torch.is_autocast_enabled(x.device.type):
             dtype = torch.get_autocast_dtype(x.device.type)
-            x, weight, bias = x.to(dtype), weight.to(dtype), bias if bias is None else bias.to(dtype)
+            x, weight = x.to(dtype), layout.lowered.get(id(module.weight), weight).to(dtype)
+            bias = bias if bias is None else layout.lowered.get(id(module.bias), bias).to(dtype)
         rows = x.reshape(-1, x.shape[-1])
         ctx.save_for_backward(rows, weight)
         product = torch.mm if bias is None else partial(torch.addmm, bias)
@@ -86,7 +87,7 @@ class _Linear(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             deliver(module.weight, layout, partial(sum_products, g, rows, sizes))
         if ctx.needs_input_grad[2]:
-            total = tree_sum(part.float().sum(0) for part in torch.split_with_sizes(g, sizes))
+            total = tree_sum(part.sum(0, dtype=torch.float32) for part in torch.split_with_sizes(g, sizes))
             deliver(module.bias, layout, partial(_copy, total))
         return x_grad, None, None, None, None
 
@@ -123,6 +124,24 @@ class _LayerNorm(torch.autograd.Function):
         return x_grad, None, None, None, None
 
 
+def sum_by_id(ids: torch.Tensor, g: torch.Tensor, sizes: Sizes, out: torch.Tensor) -> None:
+    """Sums of g's rows (n, d) by their ids (n,), over shards, into all of `out` (table's rows, d); nothing waits.
+
+    What `unique` gives is as long as only the device knows, so that the host would wait. Here a table of n + 1 rows has
+    place for all ids, at their first place in order; its last one stays zero, and is what other rows of `out` get.
+    Gathering is deterministic; adding up what is scattered is so at the price of one thread for all [CLS] of a batch.
+    """
+    rows, at, place = len(out), ids, None
+    if len(ids) < len(out):
+        used, every = ids.sort().values, torch.arange(len(out), device=ids.device)
+        at, place, rows = torch.searchsorted(used, ids), torch.searchsorted(used, every), len(ids) + 1
+        place = torch.where(used[place.clamp(max=len(ids) - 1)] == every, place, len(ids))
+    shards = zip(torch.split(g, sizes), torch.split(at, sizes), strict=True)
+    sums = torch.ops.aten.embedding_dense_backward
+    total = tree_sum(sums(part, its, rows, -1, False) for part, its in shards)  # noqa: FBT003 - no padding, no mean
+    out.copy_(total) if place is None else torch.index_select(total, 0, place, out=out)
+
+
 class _Embedding(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -135,8 +154,11 @@ class _Embedding(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Grads:
         table, layout = ctx.module.weight, ctx.layout
-        used, at = ctx.saved_tensors[0].flatten().unique(return_inverse=True)
-        g = grads[0].flatten(0, -2)
+        ids, g = ctx.saved_tensors[0].flatten(), grads[0].flatten(0, -2)
+        if layout.queued:
+            deliver(table, layout, partial(sum_by_id, ids, g, ctx.sizes))
+            return None, None, None, None
+        used, at = ids.unique(return_inverse=True)
         shards = zip(torch.split_with_sizes(at, ctx.sizes), torch.split_with_sizes(g, ctx.sizes), strict=True)
         total = tree_sum(g.new_zeros(len(used), g.shape[-1]).index_add_(0, rows, part) for rows, part in shards)
 

@@ -55,7 +55,8 @@ class FlatAdamW:
         self.gradient = torch.zeros((last // ROW + 1) * ROW, device=device)
         """All gradients, fp32; after them, at `tail`, is place for what processes add up beside them."""
         self.tail = last
-        weights = torch.zeros(last, device=device)
+        self._weights = weights = torch.zeros(last, device=device)
+        self._lowered: torch.Tensor | None = None
         self.moments = {name: torch.zeros(last, device=device) for name in MOMENTS}
         for (_, p), weight, grad in zip(named, self._views(weights), self._views(self.gradient), strict=True):
             p.data, p.grad = weight.copy_(p.data), grad
@@ -76,6 +77,20 @@ class FlatAdamW:
         for start, p in zip(self._starts, self.trained.values(), strict=False):
             yield flat[start : start + p.numel()].view(p.shape)
 
+    def lower(self, model: nn.Module, dtype: torch.dtype) -> dict[int, torch.Tensor]:
+        """From now on keep the weights in `dtype` too, by one kernel after each update instead of one a weight and use.
+
+        Returns views of that copy by the id of the parameter; of the frozen weights of linear layers, copies.
+        """
+        self._lowered = self._weights.to(dtype)
+        linear = [p for m in model.modules() if isinstance(m, nn.Linear) for p in m.parameters(recurse=False)]
+        views = zip(map(id, self.trained.values()), self._views(self._lowered), strict=True)
+        return {id(p): p.detach().to(dtype) for p in linear if not p.requires_grad} | dict(views)
+
+    def _refresh(self) -> None:
+        if self._lowered is not None:
+            self._lowered.copy_(self._weights)
+
     def step(self, rate: float, max_norm: float) -> None:
         """One update at learning rate `rate`, the gradient's global norm cut to `max_norm`.
 
@@ -87,6 +102,7 @@ class FlatAdamW:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._optimizer.step()
+        self._refresh()
 
     def state(self) -> State:
         """The weights and their two moments by name, as they are: not copied."""
@@ -102,6 +118,7 @@ class FlatAdamW:
             tensor.copy_(saved[name])
         for moments in self._optimizer.state.values():
             moments["step"].fill_(step)
+        self._refresh()
 
     def release(self) -> None:
         """Give each weight a storage of its own again, as what saves a model wants it, and no gradient."""

@@ -6,6 +6,7 @@ npy files are deterministic and need no copy to be read; `datasets.save_to_disk`
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from tasks import Ints
 LEADING = ("train", "validation", "test")  # the order people read splits in; held-out ones follow by name
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no equality; by identity, what is kept about a split can be found
 class Tokens:
     """One tokenized split."""
 
@@ -36,7 +37,7 @@ class Tokens:
         """The number of texts."""
         return len(self.labels)
 
-    @property
+    @cached_property
     def lengths(self) -> Ints:
         """Tokens per text, (n,) int64."""
         return np.diff(self.offsets)

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from bonafide import chance
+
 Sizes = list[int]
 """Rows of each shard, in order."""
 
@@ -20,18 +22,29 @@ Sizes = list[int]
 class Layout:
     """Where the shards of the present batch lie and what chance they have; all modules of a model share one."""
 
-    def __init__(self) -> None:
-        """Nothing is laid out before `set`."""
+    def __init__(self, device: torch.device | None = None) -> None:
+        """Nothing is laid out before `set`; `device` is the model's, None the CPU."""
+        self.move(device or torch.device("cpu"))
         self.by_rows: dict[int, Sizes] = {}
+        self.row_words: dict[int, torch.Tensor] = {}
+        """By number of rows, what `chance` draws from; empty where numpy draws."""
         self.key = self.first_shard = 0
         self.exact = False
         """Whether sums must not depend on where the shards lie."""
         self.least_rows = 0
         """From so many rows on a product gives a row the same bits whatever their number; 0: not known."""
+        self.lowered: dict[int, torch.Tensor] = {}
+        """By its id, a weight in the dtype that autocast would cast it to."""
         self.written: set[int] = set()
         """The id of each parameter whose gradient of the present pass is there."""
         self.used: dict[int, torch.Tensor] = {}
         """By a table's id, the rows of its gradient that are not zero; all may be where it lacks."""
+
+    def move(self, device: torch.device) -> None:
+        """Follow the model to another device."""
+        self.device = device
+        self.queued = device.type == "cuda"
+        """Whether the device works off a queue, and so must not be waited for."""
 
     def set(self, lengths: Sequence[int], cuts: Sequence[int], key: int, first_shard: int) -> None:
         """Rows of each text, boundaries of shards in texts, the step's key of chance and the number of its shard 0."""
@@ -39,6 +52,9 @@ class Layout:
         texts = [end - start for start, end in pairwise(cuts)]
         self.by_rows = {len(lengths): texts, rows[-1]: [rows[end] - rows[start] for start, end in pairwise(cuts)]}
         self.key, self.first_shard = key, first_shard
+        if self.queued:
+            words = {n: chance.row_words(sizes, key, first_shard, self.device) for n, sizes in self.by_rows.items()}
+            self.row_words = words
         self.written.clear()
 
     def sizes(self, tensor: torch.Tensor) -> Sizes:
@@ -52,7 +68,8 @@ class Layout:
     def keep(self, x: torch.Tensor, p: float, site: int) -> torch.Tensor:
         """What to multiply x (..., d) by to drop a share `p` of it: a pure function of (key, shard, site, position).
 
-        Philox, counter-based (Salmon et al. 2011), in 16 bits: `p` is met to 2^-16. One stream for each shard.
+        Philox, counter-based (Salmon et al. 2011), in 16 bits: `p` is met to 2^-16. One stream for each shard. On the
+        CPU; the GPU's is in `chance`.
         """
         threshold = round(p * 65536)
         width = x.shape[-1]
@@ -75,7 +92,11 @@ class Dropout(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return x with dropped elements zero and the others scaled up, in training only."""
-        return x * self.layout.keep(x, self.p, self.site) if self.training and self.p else x
+        if not (self.training and self.p):
+            return x
+        if self.layout.queued:
+            return chance.drop(x, self.p, self.layout.row_words[x[..., 0].numel()], self.site)
+        return x * self.layout.keep(x, self.p, self.site)
 
 
 def replace_dropout(model: nn.Module, layout: Layout) -> None:

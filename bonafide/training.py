@@ -35,7 +35,7 @@ class Engine:
         """Make the model take packed batches and shards; ValueError where it cannot and the recipe needs it."""
         self.model, self.tokens, self.loss = model, tokens, loss
         self.recipe, self.world, self.watch = recipe, world, watch
-        self.packed, self.layout = enable(model), Layout()
+        self.packed, self.layout = enable(model), Layout(next(model.parameters()).device)
         parts = world.size * recipe.accumulation
         if recipe.exact and not self.packed and parts > 1:
             raise ValueError(
@@ -57,7 +57,9 @@ class Engine:
             layout.least_rows = least_rows(model, round(self.tokens.lengths.mean() * self.recipe.batch_size))
         self.frozen = Frozen(model, packed=self.packed)
         self.inputs = self.frozen.cache(self.tokens)
-        return FlatAdamW(model, self.recipe.weight_decay)
+        optimizer = FlatAdamW(model, self.recipe.weight_decay)
+        layout.lowered = optimizer.lower(model, torch.bfloat16) if layout.queued else {}
+        return optimizer
 
     def steps(self, done: int = 0) -> Iterator[Step]:
         """Train in place from step `done` + 1 on, yielding after each step."""
@@ -114,6 +116,6 @@ class Engine:
         """Each text's loss, nats, (n,)."""
         self.model.train()
         torch.manual_seed(key)  # for chance that is no nn.Dropout, in architectures of their own
-        with torch.autocast(batch.labels.device.type, torch.bfloat16, enabled=batch.labels.is_cuda):
+        with torch.autocast(self.layout.device.type, torch.bfloat16, enabled=self.layout.queued):
             logits = self.model(**batch.inputs).logits
         return self.loss(logits.float(), batch.labels)

@@ -6,7 +6,7 @@ import sys
 
 from tests.project import ROOT
 
-NAMES = "training packing checkpoints optimizer vocabulary world gradients blocks frozen fully_sharded parts"
+NAMES = "training chance packing checkpoints optimizer vocabulary world gradients blocks frozen fully_sharded parts"
 MODULES = tuple(NAMES.split())
 FOREIGN = {"pydantic", "mlflow", "dvc", "pandas", "pyarrow", "great_expectations", "ruamel", "sklearn"}
 PROGRAM = """
