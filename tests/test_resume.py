@@ -1,7 +1,7 @@
 """A training that is killed at any moment ends in the bytes of one that was not: real DVC projects, real kills.
 
 The clones save a checkpoint after every step that finds the writer free, so that a kill always finds some. With
-BONAFIDE_KILLS=40 there are 40 random kills instead of 8, with BONAFIDE_RECIPE=smoke of recipes/smoke.yaml and its real
+BONAFIDE_KILLS=40 there are 40 random kills instead of 7, with BONAFIDE_RECIPE=smoke of recipes/smoke.yaml and its real
 model (some 45 s each) instead of a tiny one.
 """
 
@@ -25,7 +25,7 @@ from tests.test_pipeline import wait_for
 
 pytestmark = pytest.mark.slow
 
-KILLS = int(os.environ.get("BONAFIDE_KILLS", "8"))
+KILLS = int(os.environ.get("BONAFIDE_KILLS", "7"))
 RECIPE = os.environ.get("BONAFIDE_RECIPE", "tiny")
 KINDS = ("stage", "save", "dvc", "worker", "stage while it starts", "save", "dvc while it starts")
 POINTS = ("save:in_file", "save:before_manifest", "save:before_rename", "save:after_rename")
