@@ -6,7 +6,7 @@ of it: 14 % less work in six layers.
 """
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -17,6 +17,21 @@ from bonafide.batch import NAME, Batch
 
 KEY_VALUE = (("key", "value"), ("k_lin", "v_lin"))  # BERT, RoBERTa and ELECTRA; DistilBERT
 WINDOW = (-1, -1)  # of the variable-length kernel: unbounded
+
+
+class Reads(NamedTuple):
+    """What attention within texts works on."""
+
+    query: torch.Tensor
+    """(tokens or texts, heads, d)."""
+    key: torch.Tensor
+    """(tokens, heads, d)."""
+    value: torch.Tensor
+    """As key."""
+    scale: float | None = None
+    """Of scores; None: 1 / sqrt(d)."""
+    window: int | None = None
+    """Tokens to each side that are seen; None: all."""
 
 
 def packed_attention(
@@ -40,56 +55,38 @@ def packed_attention(
         heads = query.shape[1]
         names = _key_value(module)
         key, value = (getattr(module, name)(packed.hidden).unflatten(-1, (heads, -1)) for name in names or ())
-        return _within_texts(query[:, :, 0], key, value, packed, scaling, None)[:, None], None
+        return _within_texts(Reads(query[:, :, 0], key, value, scaling), packed)[:, None], None
     query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
-    return _within_texts(query, key, value, packed, scaling, window)[None], None
+    return _within_texts(Reads(query, key, value, scaling, window), packed)[None], None
 
 
-def _within_texts(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    packed: Batch,
-    scale: float | None,
-    window: int | None,
-) -> torch.Tensor:
-    """Query (tokens or texts, heads, d) to key and value (tokens, heads, d); returns the query's shape."""
-    low = value.dtype == torch.bfloat16
-    attend = (variable_length if low else by_runs) if query.is_cuda else by_length  # fp32 on CUDA: the probe's
-    return attend(query, key, value, packed, scale, window)
+def _within_texts(reads: Reads, packed: Batch) -> torch.Tensor:
+    """In the query's shape, as all below."""
+    if not reads.query.is_cuda:
+        return by_length(reads, packed)
+    return (variable_length if reads.value.dtype == torch.bfloat16 else by_runs)(reads, packed)  # fp32: the probe's
 
 
-def by_length(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    packed: Batch,
-    scale: float | None,
-    window: int | None,
-) -> torch.Tensor:
+def by_length(reads: Reads, packed: Batch) -> torch.Tensor:
     """Short texts, which come first, in blocks; the others, and those that a window cuts, by runs."""
-    short = packed.short if window is None or window >= blocks.SHORT - 1 else 0
+    query, key, value, scale, window = reads
+    whole = window is None or window >= blocks.SHORT - 1
+    short = packed.short if whole and blocks.alike(*query.shape[1:]) else 0
     tokens = sum(packed.lengths[:short])
     firsts = tokens if packed.hidden is None else short
     outs = []
     if short:
-        heads = query.shape[1]
-        outs.append(blocks.attend(query[:firsts], key[:tokens], value[:tokens], packed.blocks(heads), scale))
+        laid_out = packed.blocks(query.shape[1])
+        outs.append(blocks.attend(query[:firsts], key[:tokens], value[:tokens], laid_out, scale))
     if short < len(packed.lengths):
-        rest = replace(packed, lengths=packed.lengths[short:])
-        outs.append(by_runs(query[firsts:], key[tokens:], value[tokens:], rest, scale, window))
+        rest = Reads(query[firsts:], key[tokens:], value[tokens:], scale, window)
+        outs.append(by_runs(rest, replace(packed, lengths=packed.lengths[short:])))
     return outs[0] if len(outs) == 1 else torch.cat(outs)
 
 
-def by_runs(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    packed: Batch,
-    scale: float | None,
-    window: int | None,
-) -> torch.Tensor:
+def by_runs(reads: Reads, packed: Batch) -> torch.Tensor:
     """Scaled-dot-product attention over each run of equal lengths: views only, no mask, no padding."""
+    query, key, value, scale, window = reads
     sizes = [n * length for n, length in packed.runs]
     rows = sizes if packed.hidden is None else [n for n, _ in packed.runs]
     outs = []
@@ -111,17 +108,11 @@ def _band(length: int, window: int | None, device: torch.device) -> torch.Tensor
     return (at[:, None] - at).abs() <= window
 
 
-def variable_length(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    packed: Batch,
-    scale: float | None,
-    window: int | None,
-) -> torch.Tensor:
+def variable_length(reads: Reads, packed: Batch) -> torch.Tensor:
     """The CUDA kernel of torch.nn.attention.varlen, bf16; deterministic where torch is told to be."""
     from torch.nn.attention.varlen import varlen_attn
 
+    query, key, value, scale, window = reads
     assert packed.bounds is not None  # noqa: S101 - every packed batch has them
     queries, keys, longest = packed.bounds, packed.bounds, packed.lengths[-1]
     most = longest

@@ -77,8 +77,7 @@ class ShardedEngine(Engine):
         shard(self.model, self.world)
         self.layout.move(next(self.model.parameters()).device)
         self.parameters = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
-        trained = {name: nn.Parameter(rows(p)) for name, p in self.parameters.items()}
-        return RowsAdamW(trained, decays, self.recipe.weight_decay, self.world)
+        return RowsAdamW(self.parameters, decays, self.recipe.weight_decay, self.world)
 
     def _gradients(self, texts: Ints, key: int) -> torch.Tensor:
         """Leave our rows of the gradient of the mean loss of `texts` in `trained`; return that loss, the whole one."""
@@ -145,9 +144,7 @@ def shard(model: Any, world: World) -> None:
     bf16 = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, output_dtype=torch.float32)
     policy = bf16 if device == "cuda" else MixedPrecisionPolicy()
     mesh = init_device_mesh(device, (world.size,))
-    warnings.filterwarnings(
-        "ignore", "FSDP2-wrapped module"
-    )  # the last layer's first rows are a view: none writes there
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module")  # the last layer's first rows, a view: none writes there
     for part in parts:
         fully_shard(part, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
         part.set_gradient_divide_factor(1.0)

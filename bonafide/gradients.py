@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from bonafide.errors import InputError
 from bonafide.row_products import by_rows
 from bonafide.shards import Layout, Sizes, tree_sum
 
@@ -29,7 +30,7 @@ def deliver(p: nn.Parameter, layout: Layout, write: Callable[[torch.Tensor], obj
         layout.used[id(p)] = torch.empty(0, dtype=torch.int64, device=p.device)
     if id(p) in layout.written:
         if layout.exact:
-            raise ValueError("a weight that is used twice cannot be summed by shards: set train.exact to false")
+            raise InputError("a weight that is used twice cannot be summed by shards: set train.exact to false")
         layout.used.pop(id(p), None)
         more = torch.zeros_like(p)
         write(more)
@@ -197,24 +198,34 @@ def take_over(model: nn.Module, layout: Layout) -> list[str]:
     """Have every module of a known kind write its gradients; the names of those with trained weights that are none."""
     others = []
     for name, module in model.named_modules():
+        trained = [p for p in module.parameters(recurse=False) if p.requires_grad]
         if type(module) in KNOWN:
             module.forward = partial(KNOWN[type(module)], module, layout)
-        elif any(p.requires_grad for p in module.parameters(recurse=False)):
+            for p in trained:
+                layout.taken.add(id(p))
+                p.register_hook(partial(_refuse, f"{name} ({type(module).__name__})", layout))
+        elif trained:
             others.append(f"{name} ({type(module).__name__})")
     return others
 
 
+def _refuse(name: str, layout: Layout, grad: torch.Tensor | None) -> None:
+    """Autograd has a gradient only for a weight that is used past its module's `forward`, which would overwrite it."""
+    if grad is not None and layout.by_rows:
+        raise InputError(f"{name} is used outside of its own forward: this architecture cannot be trained packed")
+
+
 @contextmanager
-def written(model: nn.Module, layout: Layout) -> Iterator[None]:
+def written(trained: Iterable[nn.Parameter], layout: Layout) -> Iterator[None]:
     """A forward and backward pass, after which every gradient is that of this pass, zero where it did not reach."""
-    found = [(p, p.grad, module) for module in model.modules() for p in module.parameters(recurse=False)]
-    grads = [(id(p), grad, isinstance(module.forward, partial)) for p, grad, module in found if grad is not None]
-    for _, grad, is_ours in grads:
-        if not is_ours:
+    grads = [(id(p), p.grad) for p in trained if p.grad is not None]
+    for name, grad in grads:
+        if name not in layout.taken:
             grad.zero_()
     yield
     layout.clear()
-    for name, grad, is_ours in grads:
-        if is_ours and name not in layout.written:
+    unreached = layout.taken - layout.written
+    for name, grad in grads:
+        if name in unreached:
             grad.zero_()
             layout.used.pop(name, None)

@@ -35,6 +35,8 @@ class Layout:
         """From so many rows on a product gives a row the same bits whatever their number; 0: not known."""
         self.lowered: dict[int, torch.Tensor] = {}
         """By its id, a weight in the dtype that autocast would cast it to."""
+        self.taken: set[int] = set()
+        """The id of each parameter whose gradient its module writes, not autograd."""
         self.written: set[int] = set()
         """The id of each parameter whose gradient of the present pass is there."""
         self.used: dict[int, torch.Tensor] = {}

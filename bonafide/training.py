@@ -106,7 +106,7 @@ class Engine:
         with self.watch("data"):
             batch = lay_out(self.inputs, rows, self.model) if len(rows) else None  # a last batch may have few texts
             self.layout.set(batch.lengths if batch else [], cuts.tolist(), key, shard)
-        with self.watch("forward and backward"), written(self.model, self.layout):
+        with self.watch("forward and backward"), written(self.optimizer.trained.values(), self.layout):
             losses = self._losses(batch, key) / len(ordered) if batch else torch.empty(0)
             if batch:
                 losses.sum().backward()  # type: ignore[no-untyped-call]

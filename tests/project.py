@@ -96,6 +96,15 @@ class Project:
             evaluate__min_slice_rows=5,
         )
 
+    def save_often(self) -> None:
+        """A checkpoint after every step that finds the writer free, so that a kill always finds some."""
+        path = self.folder / "bonafide/checkpoints.py"
+        code = path.read_text()
+        for name, value in {"INTERVAL_COSTS": 100, "INTERVAL_SECONDS": 10}.items():
+            assert code.count(f"\n{name} = {value}") == 1
+            code = code.replace(f"\n{name} = {value}", f"\n{name} = 0")
+        path.write_text(code)
+
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         env = os.environ | {"DVC_SITE_CACHE_DIR": str(self.folder.parent / "site")} | environment
         env = {k: v for k, v in env.items() if k != "MLFLOW_TRACKING_URI" or k in environment}

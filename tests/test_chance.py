@@ -10,17 +10,11 @@ from bonafide import chance
 from bonafide.chance import column_words, drop, hashed, row_words
 from bonafide.shards import Dropout, Layout
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = torch.device("cpu")
 KEY, ROWS, WIDTH = 5, 4096, 256  # a million elements: a share is known to 0.0005
 words = st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=9)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def by_numpy(rows, columns):

@@ -22,18 +22,11 @@ from tasks import classification
 from tests.test_shards import in_threads
 from tests.tiny_engines import build_engine, build_model, digest, random_tokens, train
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 PACKED = ("bert", "roberta", "xlm-roberta", "distilbert", "electra", "modernbert")
 STILL = {"1 layer": ("all", 1), "2 layers": ("all", 2), "all layers": ("all", 3), "all but the head": ("head", 0)}
 PEFT = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # its business
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Two threads that share busy cores wait for each other a hundred times longer than tiny matrices take."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def build(architecture="bert", mode="all", n=2, **changes):

@@ -66,7 +66,7 @@ def test_the_kernel_gives_what_runs_give(width, window, firsts_only):
     weights, found = torch.randn(q.shape, device=CUDA), []
     for attend, dtype in ((attention.variable_length, torch.bfloat16), (attention.by_runs, torch.float32)):
         inputs = [tensor.detach().to(dtype, copy=True).requires_grad_() for tensor in (q, k, v)]
-        out = attend(*inputs, packed, None, window)
+        out = attend(attention.Reads(*inputs, window=window), packed)
         (out.float() * weights).sum().backward()
         found.append([out.detach().float(), *(tensor.grad.float() for tensor in inputs)])
     for mine, expected in zip(*found, strict=True):

@@ -14,18 +14,11 @@ from bonafide.attention import keep_first_rows
 from bonafide.vocabulary import Vocabulary
 from tests.tiny_engines import build_model, build_tokens, cross_entropy
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 PACKED = ("bert", "roberta", "xlm-roberta", "distilbert", "electra", "modernbert")
 PADDED = ("deberta-v2", "albert")
 SHAPES = ({}, {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 40})
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Two threads that share busy cores wait for each other a hundred times longer than tiny matrices take."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def stock_inputs(tokens, rows, padding):

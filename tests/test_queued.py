@@ -17,15 +17,9 @@ from bonafide.packing import pack
 from bonafide.shards import Layout, tree_sum
 from tests.tiny_engines import build_engine, build_model, build_tokens, digest, random_tokens, train
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 PACKED = ("bert", "distilbert", "roberta", "electra", "modernbert")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)
@@ -177,8 +171,8 @@ def test_the_kernel_is_told_where_texts_begin_and_end(window, firsts_only, monke
     if firsts_only:
         q, packed = q[packed.first], replace(packed, hidden=torch.zeros(23, 16))
     window = None if firsts_only else window
-    expected = attention.by_runs(q, k, v, packed, 0.3, window)
-    assert (attention.variable_length(q, k, v, packed, 0.3, window) - expected).abs().max() < 1e-6
+    expected = attention.by_runs(attention.Reads(q, k, v, 0.3, window), packed)
+    assert (attention.variable_length(attention.Reads(q, k, v, 0.3, window), packed) - expected).abs().max() < 1e-6
 
 
 def test_bounds_are_made_once_a_batch(monkeypatch):

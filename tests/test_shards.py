@@ -12,22 +12,16 @@ from hypothesis import strategies as st
 from torch import distributed, nn
 from torch import multiprocessing as mp
 
+from bonafide.errors import InputError
 from bonafide.gradients import take_over
 from bonafide.plan import cut
 from bonafide.shards import Dropout, Layout, replace_dropout, tree_sum
 from bonafide.world import World
 from tests.tiny_engines import build_model, random_tokens, train
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 LENGTHS, CUTS = [1, 2, 2, 3, 5, 6], [0, 2, 3, 3, 6]  # four shards of 3, 2, 0 and 14 rows
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Two threads that share busy cores wait for each other a hundred times longer than tiny matrices take."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -222,6 +216,34 @@ def test_a_module_that_cannot_be_summed_is_named():
     assert take_over(model, Layout()) == ["1.0 (Conv1d)"]
     model[1].requires_grad_(requires_grad=False)
     assert take_over(model, Layout()) == []
+
+
+class Twice(nn.Module):
+    """A weight that is used by its module, and once more: by it or past it."""
+
+    def __init__(self, past):
+        super().__init__()
+        self.inner, self.past = nn.Linear(6, 6), past
+
+    def forward(self, x):
+        return nn.functional.linear(self.inner(x), self.inner.weight) if self.past else self.inner(self.inner(x))
+
+
+def test_a_weight_that_is_used_twice_gets_the_sum_or_is_refused_where_that_is_not_exact():
+    x, layout = torch.randn(1, sum(LENGTHS), 6), laid_out(LENGTHS, CUTS)
+    module = Twice(past=False)
+    for expected, found in zip(backward(module, x), backward(module, x, layout), strict=True):
+        assert (found - expected).abs().max() <= 1e-4
+    layout = laid_out(LENGTHS, CUTS)
+    layout.exact = True
+    with pytest.raises(InputError, match=r"a weight that is used twice .* set train\.exact to false"):
+        backward(module, x, layout)
+
+
+def test_a_weight_that_is_used_past_its_module_is_refused():
+    x = torch.randn(1, sum(LENGTHS), 6)
+    with pytest.raises(InputError, match=r"inner \(Linear\) is used outside of its own forward"):
+        backward(Twice(past=True), x, laid_out(LENGTHS, CUTS))
 
 
 @pytest.mark.parametrize("architecture", ["bert", "distilbert", "roberta", "electra", "modernbert"])

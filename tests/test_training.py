@@ -24,17 +24,10 @@ from tasks import classification
 from tests.tiny_engines import build_engine, build_model, digest, random_tokens
 from tests.tiny_model import build_tiny_model
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 TEXTS = [f"{'good fine nice' if i % 2 else 'bad awful poor'} thing number {i}" for i in range(64)]
 BATCH = {"epochs": 8, "batch_size": 16, "learning_rate": 5e-3}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Two threads that share busy cores wait for each other a hundred times longer than tiny matrices take."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
