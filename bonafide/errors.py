@@ -1,4 +1,6 @@
-"""The one exception that means: the user's input is refused."""
+"""The one exception that means: the user's input is refused; and the exit codes."""
+
+NO, REFUSED, ENVIRONMENT = 1, 3, 4  # an answer, the user's data or model, the machine; 2 is a wrong usage
 
 
 class InputError(ValueError):

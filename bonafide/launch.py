@@ -23,10 +23,10 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.distributed.rendezvous import rendezvous
 
 from bonafide.environment import die_with_parent
-from bonafide.errors import InputError
+from bonafide.errors import ENVIRONMENT, InputError
 
 LAUNCHER = "BONAFIDE_LAUNCHER"  # its pid: a worker that is still importing torch when it dies learns of it from this
-RESTARTS, ENVIRONMENT = 3, 4  # a machine that kills the same run four times has too little memory for it
+RESTARTS = 3  # a machine that kills the same run four times has too little memory for it
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 GRACE, ORPHAN_GRACE = 20.0, 3.0  # seconds to save: the agent kills after 30; without it the next run may start at once
 REPEATABLE = {"NCCL_ALGO": "Ring", "NCCL_PROTO": "Simple"}  # else NCCL chooses, and with it the order of sums

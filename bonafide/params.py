@@ -176,24 +176,34 @@ class Params:
 
 
 def read_yaml(path: Path) -> Any:
-    """Read YAML 1.2 as DVC does, without aliases: a hundred bytes of them can stand for gigabytes."""
+    """Read a YAML file as `parse_yaml` does."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{path}: larger than {MAX_BYTES:,} bytes")
-        text = path.read_text(encoding="utf-8")
+        return parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: {type(error).__name__}: not a readable YAML file") from None
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+
+
+def parse_yaml(text: str, place: str) -> Any:
+    """Read YAML 1.2 as DVC does, without aliases: a hundred bytes of them can stand for gigabytes.
+
+    Raise InputError that names `place` and the line.
+    """
+    try:
         yaml = YAML(typ="safe", pure=True)
         for event in yaml.parse(text):
             if isinstance(event, AliasEvent):
-                raise InputError(f"{path}:{event.start_mark.line + 1}: aliases (*{event.anchor}) are not accepted")
+                raise InputError(f"{place}:{event.start_mark.line + 1}: aliases (*{event.anchor}) are not accepted")
         return yaml.load(text)
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = str(getattr(error, "problem", None) or "not YAML").splitlines()[0]
-        raise InputError(f"{path}:{mark.line + 1 if mark else 1}: {problem}") from None
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{path}: {type(error).__name__}: not a readable YAML file") from None
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
+        raise InputError(f"{place}:{mark.line + 1 if mark else 1}: {problem}") from None
+    except RecursionError as error:
+        raise InputError(f"{place}: {type(error).__name__}: not a readable YAML file") from None
 
 
 def load_params(path: Path = PARAMS) -> Params:

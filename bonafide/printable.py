@@ -1,5 +1,6 @@
 """Text that shows every character it has."""
 
+import sys
 import unicodedata
 
 KEPT = frozenset(
@@ -19,3 +20,8 @@ def printable(text: str) -> str:
     What is invisible can hide or reorder what stands beside it, and a lone surrogate cannot be written as UTF-8.
     """
     return text if text.isprintable() else "".join(map(_show, text))
+
+
+def say(line: str) -> None:
+    """Print one inert line for a person: no control characters, no workflow commands."""
+    print(printable(line.replace("\n", " ")).replace("::", ": :"), file=sys.stderr, flush=True)

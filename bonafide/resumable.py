@@ -10,9 +10,10 @@ from bonafide.fully_sharded import ShardedEngine
 from bonafide.history import Best, History
 from bonafide.inference import predict_all
 from bonafide.parts import Parts
+from bonafide.printable import say
 from bonafide.ragged import Tokens
 from bonafide.seen import Seen
-from bonafide.stage import Stop, say
+from bonafide.stage import Stop
 from bonafide.training import Engine
 from bonafide.world import together
 from tasks import Task

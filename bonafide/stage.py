@@ -12,18 +12,17 @@ from typing import NoReturn, Self
 from filelock import FileLock, Timeout
 
 from bonafide.environment import die_with_parent, pin
-from bonafide.errors import InputError
+from bonafide.errors import ENVIRONMENT, REFUSED, InputError
 from bonafide.files import write_json
 from bonafide.params import Params, load_params
 from bonafide.paths import REPORTS
-from bonafide.printable import printable
+from bonafide.printable import say
 from bonafide.restore import restore_outs
 from bonafide.tracking import stage_run
 from tasks import Metrics
 
 WRITER_LOCK = Path(".bonafide/writer.lock")  # the workspace's, not the root's: temporary experiments run side by side
 WRITER_SECONDS = 30  # an orphan of a killed `dvc repro` gets SIGTERM and needs a moment to end
-REFUSED, ENVIRONMENT = 3, 4
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
@@ -76,11 +75,6 @@ def fail(name: str, message: str, code: int) -> NoReturn:
         say(f"{name}: {line}")
     restore_outs(name)
     sys.exit(code)
-
-
-def say(line: str) -> None:
-    """Print one inert line for a person: no control characters, no workflow commands."""
-    print(printable(line.replace("\n", " ")).replace("::", ": :"), file=sys.stderr, flush=True)
 
 
 class Stop:

@@ -20,11 +20,12 @@ from ruamel.yaml import YAML
 from sqlalchemy.exc import SQLAlchemyError
 
 from bonafide import lineage
+from bonafide.delivery import Delivery
 from bonafide.environment import fingerprint, flatten, git_state, process_id
 from bonafide.files import md5, write_json
 from bonafide.params import Params, read_yaml
 from bonafide.paths import MODEL, PARAMS, RAW_TABLE, REPORTS
-from bonafide.runs import Delivery, Record, state, tracking_uri
+from bonafide.runs import Record, redacted, state, tracking_uri
 
 FLUSH_SECONDS = 10.0
 OUTAGE = (MlflowException, SQLAlchemyError, OSError)  # requests' and filelock's errors are OSErrors
@@ -103,12 +104,6 @@ class Tracker:
 def spool() -> Path:
     """Where records wait that MLflow has not had yet."""
     return state() / "undelivered"
-
-
-def redacted(uri: str) -> str:
-    """A tracking URI without the password that it may carry."""
-    scheme, separator, rest = uri.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
 def replay() -> None:

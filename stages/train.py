@@ -31,10 +31,11 @@ from bonafide.parts import Parts
 from bonafide.paths import BASE_MODEL, MODEL, PARAMS, TOKENIZED
 from bonafide.performance import Stopwatch
 from bonafide.plan import Recipe
+from bonafide.printable import say
 from bonafide.ragged import Tokens
 from bonafide.resumable import Run
 from bonafide.seen import Seen
-from bonafide.stage import run_stage, say
+from bonafide.stage import run_stage
 from bonafide.trainable import choose, merge
 from bonafide.training import Engine
 from bonafide.vocabulary import Vocabulary

@@ -2,7 +2,8 @@
 
 import pytest
 
-from bonafide.stage import fail, say
+from bonafide.printable import say
+from bonafide.stage import fail
 
 
 @pytest.mark.parametrize(

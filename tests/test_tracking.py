@@ -15,8 +15,9 @@ import pytest
 from mlflow import MlflowClient
 
 from bonafide import tracking
+from bonafide.delivery import Delivery
 from bonafide.environment import is_gone, process_id
-from bonafide.runs import Delivery, Record, connect
+from bonafide.runs import Record, connect
 from bonafide.tracking import Tracker, replay, spool
 
 

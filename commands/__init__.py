@@ -1,0 +1,1 @@
+"""What `bonafide` does that DVC and MLflow do not: one file, one command, one answer."""
