@@ -22,6 +22,7 @@ class Progress:
         self.flops_per_token = flops_per_token
         self.peak_flops = peak_flops
         self.tokens = 0
+        self.aside = 0.0  # seconds, of those since the start, that no step took: validation's
         self.started = self.shown = time.monotonic()
         self.live = sys.stderr.isatty()
         self.open = False
@@ -70,8 +71,8 @@ class Progress:
 
     @property
     def tokens_per_second(self) -> float:
-        """Real tokens a second since the start, validation included."""
-        return self.tokens / max(1e-9, time.monotonic() - self.started)
+        """Real tokens a second of the steps since the start."""
+        return self.tokens / max(1e-9, time.monotonic() - self.started - self.aside)
 
     @property
     def mfu(self) -> float | None:
@@ -82,7 +83,7 @@ class Progress:
 
     @property
     def seconds_left(self) -> float:
-        """Time left at the mean speed of this process's steps."""
+        """Time left at the mean speed of this process, validation included."""
         return (time.monotonic() - self.started) / max(1, self.step - self.done) * (self.steps - self.step)
 
 

@@ -2,6 +2,7 @@
 
 import gc
 import sys
+import time
 from typing import Any
 
 from bonafide.checkpoints import Checkpoints
@@ -75,8 +76,13 @@ class Run:
             self.done = step.step
             if seen:
                 seen.step(step, curve)
-            if step.ends_epoch and self._ends(step.epoch):
-                break
+            if step.ends_epoch:
+                began = time.monotonic()
+                last = self._ends(step.epoch)
+                if seen:
+                    seen.progress.aside += time.monotonic() - began
+                if last:
+                    break
             asked = self._asked(stop.code)
             if asked > 1:
                 self._end(asked)

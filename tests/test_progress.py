@@ -39,6 +39,14 @@ def test_a_log_gets_a_line_every_30_seconds_and_at_the_end(clock, width, capsys)
     assert lines[0] == "step 30/100  loss 0.500  lr 1.0e-05  50 tokens/s  70 s left"
 
 
+def test_validation_slows_the_job_and_not_its_steps(clock, width):
+    job = Progress(4)
+    clock[0] += 10
+    job.aside = 8.0
+    job.update(1, 50, 0.5, 1e-5)
+    assert (job.tokens_per_second, job.seconds_left) == (25, 30)
+
+
 def test_a_terminal_gets_one_line_that_is_rewritten(clock, width, capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     job = Progress(4)
