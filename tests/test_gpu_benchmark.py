@@ -23,6 +23,7 @@ def model(monkeypatch):
     return gpu.build((32, 2, 2, 48))
 
 
+@pytest.mark.slow
 def test_all_arms_train_the_same_model_and_cost_something(model):
     before = {name: p.clone() for name, p in model.named_parameters()}
     found = gpu.rounds(model, TINY, steps=2, repeats=2)

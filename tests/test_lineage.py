@@ -70,6 +70,7 @@ def test_running_and_finished_stages_have_one_key(toy):
     assert keys == {name: lineage.locked_key(lock[name]) for name in ("a", "b")}
 
 
+@pytest.mark.slow
 def test_keys_change_with_what_is_read_and_with_nothing_else(toy):
     first, pipeline = toy()
     Path("params.yaml").write_text(Path("params.yaml").read_text().replace("1.0e-5", "2.0e-5"))

@@ -236,6 +236,7 @@ def test_no_steps_leave_no_trace_and_cost_nothing(tmp_path):
     assert (time.perf_counter() - started) / 10_000 < 5e-6
 
 
+@pytest.mark.slow
 def test_profiling_prints_nothing(tmp_path):
     script = "from bonafide.profiler import Profiler; from pathlib import Path; Profiler(1, 1, Path('t.gz')).step()"
     environment = {name: value for name, value in os.environ.items() if name != "KINETO_LOG_LEVEL"}

@@ -23,25 +23,29 @@ stages:
 TABLE = Path("out/table")
 
 
-def run(*command):
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+def run(*command, cwd=None):
+    return subprocess.run(command, check=True, capture_output=True, text=True, cwd=cwd).stdout
 
 
-def repro(seed, subject):
-    Path("params.yaml").write_text(f"seed: {seed}\n")
-    run("dvc", "repro", "-q")
-    run("git", "add", "-A")
-    run("git", "-c", "user.name=T", "-c", "user.email=t@example.com", "commit", "-q", "-m", subject)
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    """Two commits of a repository that DVC runs."""
+    folder = tmp_path_factory.mktemp("template")
+    run("git", "init", "-q", "-b", "main", cwd=folder)
+    run("dvc", "init", "-q", cwd=folder)
+    (folder / "dvc.yaml").write_text(GRAPH)
+    for seed in (1, 2):
+        (folder / "params.yaml").write_text(f"seed: {seed}\n")
+        run("dvc", "repro", "-q", cwd=folder)
+        run("git", "add", "-A", cwd=folder)
+        author = ("-c", "user.name=T", "-c", "user.email=t@example.com")
+        run("git", *author, "commit", "-q", "-m", f"Seed {seed}", cwd=folder)
+    return folder
 
 
 @pytest.fixture
-def repository(tmp_path):
-    run("git", "init", "-q", "-b", "main")
-    run("dvc", "init", "-q")
-    Path("dvc.yaml").write_text(GRAPH)
-    for seed in (1, 2):
-        repro(seed, f"Seed {seed}")
-    return tmp_path
+def repository(template, tmp_path, monkeypatch):
+    monkeypatch.chdir(shutil.copytree(template, tmp_path / "repository"))
 
 
 @pytest.fixture
@@ -70,25 +74,34 @@ def test_the_workspace_is_what_lies_there(repository):
         workspace().read(Path("out/none"))
 
 
+@pytest.mark.slow
 def test_an_experiment_has_a_name(repository):
     run("dvc", "exp", "run", "-q", "--temp", "-n", "third", "-S", "seed=3")
     assert resolve("third").read(TABLE) == b"seed: 3\n"
 
 
+@pytest.mark.slow
 def test_an_mlflow_run_is_the_revision_that_locked_its_bytes(run_of_first):
     found = resolve(run_of_first)
     assert (found.name, found.commit) == (run_of_first, resolve("HEAD~1").commit)
 
 
+@pytest.mark.slow
 def test_an_mlflow_run_that_was_not_committed_is_the_workspace(run_of_first):
     run("git", "checkout", "-q", "HEAD~1", "--", "dvc.lock")
     assert resolve(run_of_first).commit == ""
 
 
-@pytest.mark.parametrize("name", ["none", "-x", "", "0" * 32, "main:dvc.lock"])
+@pytest.mark.parametrize("name", ["none", "-x", "", "main:dvc.lock"])
 def test_what_is_no_revision_is_named(repository, name):
-    with pytest.raises(InputError, match=f"^{name}: "):
+    with pytest.raises(InputError, match=f"^{name}: is no commit"):
         resolve(name)
+
+
+@pytest.mark.slow
+def test_an_unknown_mlflow_run_is_named(repository):
+    with pytest.raises(InputError, match=f"^{'0' * 32}: no MLflow run with a tracked evaluate at sqlite:"):
+        resolve("0" * 32)
 
 
 def test_bytes_that_are_nowhere_are_named(repository):
