@@ -14,8 +14,11 @@ repro: setup            ## the whole pipeline on params.yaml
 	@echo "model    models/model/ (transformers: AutoModelForSequenceClassification.from_pretrained)"
 	@echo "runs     make ui"
 
+# two at a time; threads that wait for each other by spinning would slow down those of the other
+TESTS := OMP_WAIT_POLICY=passive pytest -q -n 2 --dist loadfile
+
 test: setup             ## the fast tests
-	pytest -q
+	$(TESTS)
 
 setup: $(READY)         ## .venv with the locked libraries
 
@@ -46,7 +49,7 @@ lint: setup             ## formatting, rules, types
 	mypy
 
 slow: setup             ## what .ci/run adds to the fast tests
-	pytest -q -m slow
+	$(TESTS) -m slow
 
 docs: setup             ## the generated parts of README.md
 	python -m dev.readme
