@@ -13,15 +13,17 @@ from markupsafe import Markup
 from bonafide import markdown, numerals
 from bonafide.printable import printable
 
+TEMPLATES = Path(__file__).parent / "templates"
+
 
 def _finalize(value: object) -> object:
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 @cache
-def _environment() -> Environment:
+def _environment(folder: Path) -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_finalize,
@@ -42,11 +44,11 @@ def _environment() -> Environment:
     return environment
 
 
-def render(template: str, **context: object) -> str:
-    """Render `bonafide/templates/<template>`; an undefined name raises jinja2.UndefinedError.
+def render(template: str, folder: Path = TEMPLATES, **context: object) -> str:
+    """Render `folder`'s template; an undefined name raises jinja2.UndefinedError.
 
     Strings are escaped and made `printable`; only `markupsafe.Markup` (charts) passes as it is. Filters: `count`
     (1,234), `score` (0.886), `percent` (88.6%), `signed` (+0.061), `p_value` (below 0.001), None as an en dash;
     `code`, `prose` and `yaml_string` for words of others in Markdown templates (`bonafide.markdown`).
     """
-    return _environment().get_template(template).render(context)
+    return _environment(folder).get_template(template).render(context)

@@ -20,7 +20,7 @@ SYSTEMS = {
 }
 SHOWN = ("test/accuracy", "test/f1_macro", "test_editorials/f1_macro", "test_tweets/f1_macro")
 FLOWS = ("data", "models", "reports", "${data.source}")
-FOLDERS = ("stages", "tasks", "commands", "bonafide", "data", "recipes", "benchmarks", "dev")
+FOLDERS = ("stages", "tasks", "commands", "lab", "bonafide", "data", "recipes", "benchmarks", "dev")
 
 
 def first_line(path: Path) -> str:

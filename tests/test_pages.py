@@ -15,7 +15,7 @@ def page(monkeypatch):
     """Render a template given as a string in the environment that all pages have."""
 
     def show(source: str, **context: object) -> str:
-        environment = pages._environment().overlay(loader=DictLoader({"page": source}))
+        environment = pages._environment(pages.TEMPLATES).overlay(loader=DictLoader({"page": source}))
         return environment.get_template("page").render(context)
 
     return show

@@ -9,8 +9,8 @@ from mlflow import MlflowClient
 
 from bonafide.errors import InputError
 from bonafide.lineage import locked_key
-from bonafide.revisions import resolve, workspace
 from bonafide.runs import tracking_uri
+from lab.revisions import resolve, workspace
 
 GRAPH = """
 stages:
