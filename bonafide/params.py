@@ -151,10 +151,40 @@ class Report:
 
 
 @typed
+class Compare:
+    """When `bonafide compare` says yes; shapes no stage's result."""
+
+    split: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
+    alpha: Annotated[float, Field(ge=0.001, le=0.2, allow_inf_nan=False)]
+    """Probability of calling a difference where there is none."""
+    margin: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+    """Smallest difference that matters, in each metric's own unit."""
+    samples: Annotated[int, Field(ge=1000, le=1_000_000)]
+    """Permutations behind each p, and resamples of the groups behind each interval."""
+    min_slice_rows: Count
+    fail_on: list[Literal["regressed", "not enough evidence", "equivalent"]]
+    """Outcomes of the primary metric that fail the gate."""
+    fail_on_slices: list[Literal["regressed"]]
+    """Outcomes of a slice that fail it."""
+
+
+@typed
 class Tracking:
     """Where runs are filed; shapes no result."""
 
     experiment: Name
+
+
+@typed
+class Promote:
+    """Who may become the champion that is served; shapes no result."""
+
+    model: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]{0,199}$")]
+    """The name in MLflow's registry."""
+    minimum: dict[Name, Annotated[float, Field(allow_inf_nan=False)]]
+    """Metric of reports/evaluate.json: the least that it must be."""
+    verdicts: list[Literal["improved", "equivalent", "regressed", "not enough evidence"]]
+    """Verdicts against the present champion with which it may be replaced."""
 
 
 @typed
@@ -172,7 +202,9 @@ class Params:
     train: Train
     evaluate: Evaluate
     report: Report
+    compare: Compare
     tracking: Tracking
+    promote: Promote
 
 
 def read_yaml(path: Path) -> Any:

@@ -7,6 +7,7 @@ its class probabilities as a fixed-size list of float64 in the order of data/tok
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -55,9 +56,9 @@ def _table(name: str, labels: Sequence[str], split: Predictions) -> pa.Table:
     return pa.table(columns | systems)
 
 
-def read(path: Path, labels: Sequence[str]) -> dict[str, Predictions]:
+def read(source: Path | BinaryIO, labels: Sequence[str]) -> dict[str, Predictions]:
     """Read what `write` wrote, splits in their order."""
-    table = pq.read_table(path)
+    table = pq.read_table(source)
     names = np.array(table["split"].to_pylist(), dtype=np.str_)
     return {name: _split(table.filter(names == name), labels) for name in dict.fromkeys(names.tolist())}
 

@@ -45,6 +45,12 @@ def test_every_recipe_is_complete(recipe):
         ("seed: 1 ", "seed: -1 ", ["seed"]),
         ("sharding: none", "sharding: half", ["train.sharding"]),
         ("sharding: none", "sharding: full", ["train", "sharding: full", "exact"]),
+        (
+            "  margin: 0.01                   # smallest difference that matters; one",
+            "  margin: 0  # one",
+            ["compare.margin"],
+        ),
+        ("fail_on: [regressed]", "fail_on: [worse]", ["compare.fail_on"]),
         ("tokenizer.json: be50", "tokenizer.json: XX50", ["model.sha256", "tokenizer.json"]),
     ],
 )
@@ -92,10 +98,9 @@ def test_invalid_utf8_is_refused():
         load_params()
 
 
-def test_every_field_is_read_by_some_stage():
-    code = "\n".join(
-        path.read_text() for folder in ("stages", "bonafide", "tasks") for path in (ROOT / folder).glob("*.py")
-    )
+def test_every_field_is_read_by_a_stage_or_a_command():
+    folders = ("stages", "bonafide", "tasks", "commands", "lab")
+    code = "\n".join(path.read_text() for folder in folders for path in (ROOT / folder).glob("*.py"))
     source = (ROOT / "bonafide/params.py").read_text()
     fields = [line.strip().split(":")[0] for line in source.splitlines() if line.startswith("    ") and ": " in line]
     fields = [name for name in fields if name.isidentifier()]
