@@ -1,13 +1,32 @@
-"""One record on its way to MLflow, which may be delivered again and again without doubling anything."""
+"""One record on its way to MLflow, which may be delivered again and again, and by several at once, without doubling.
+
+A run is written by the process that its tag names. A twin, which executes the very same stage elsewhere at the same
+time, leaves the child to it. What both tell of the pipeline run has the same time in both, and MLflow keeps a point
+that it has already only once.
+"""
 
 import json
-from collections.abc import Iterable
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from mlflow.entities import Dataset, DatasetInput, LoggedModelOutput, LoggedModelStatus, Metric, Param, Run, RunTag
 
 from bonafide.files import md5
-from bonafide.runs import Record, connect, find, find_or_create, log_in_batches, mark_killed
+from bonafide.runs import (
+    PARENT,
+    PROCESS,
+    SEEN,
+    Point,
+    Record,
+    connect,
+    find,
+    find_or_create,
+    log_in_batches,
+    mark_killed,
+)
+
+POINTS = 1000  # metrics per request; MLflow's limit
 
 
 class Delivery:
@@ -18,88 +37,160 @@ class Delivery:
         self.record = record
         self.client, self.experiment = connect(record.experiment)
         mark_killed(self.client, self.experiment)
+        self.known: dict[tuple[str, str], set[int]] = {}  # run and curve: steps
         tags = record.tags | {"bonafide.pipeline_key": record.pipeline}
         self.pipeline, fresh = find_or_create(self.client, self.experiment, "bonafide.pipeline_key", record, tags)
-        key = {"bonafide.stage_key": record.keys[record.stage], "bonafide.stage": record.stage}
-        parent = {"mlflow.parentRunId": self.pipeline.info.run_id}
-        child_tags = record.tags | key | parent
-        self.child, new = find_or_create(self.client, self.experiment, "bonafide.stage_key", record, child_tags)
-        self.known = set() if new else set(self._known_points())
         if fresh:
             log_in_batches(
                 self.client, self.pipeline.info.run_id, params=[Param(k, v) for k, v in record.params.items()]
             )
-        for run in (self.pipeline, self.child):
-            self.client.update_run(run.info.run_id, status="RUNNING")
-            log_in_batches(self.client, run.info.run_id, tags=[RunTag(k, v) for k, v in record.tags.items()])
+        key = {"bonafide.stage_key": record.keys[record.stage], "bonafide.stage": record.stage}
+        tags = record.tags | key | {PARENT: self.pipeline.info.run_id}
+        self.child, new = find_or_create(self.client, self.experiment, "bonafide.stage_key", record, tags)
+        self.made = [run.info.run_id for run, mine in ((self.pipeline, fresh), (self.child, new)) if mine]
+        self._take(self.pipeline, again=not record.past)
+        self._take(self.child, again=False)
         self.link()
 
-    def _known_points(self) -> Iterable[tuple[str, int]]:
-        for key in self.child.data.metrics:
-            for point in self.client.get_metric_history(self.child.info.run_id, key):
-                yield key, point.step
+    def _sign(self) -> list[RunTag]:
+        """A sign of life."""
+        return [RunTag(SEEN, str(time.time_ns() // 1_000_000))]
+
+    def _take(self, run: Run, *, again: bool) -> bool:
+        """Whether this process is to write the run: nobody else does, and it is not finished, or is to be `again`."""
+        now = self.client.get_run(run.info.run_id)
+        if now.info.status == "RUNNING":
+            return bool(now.data.tags.get(PROCESS) == self.record.tags[PROCESS])
+        if now.info.status == "FINISHED" and not again:
+            return False
+        kept = now.data.tags.keys() - {PROCESS} if self.record.past else set()
+        tags = [RunTag(key, value) for key, value in self.record.tags.items() if key not in kept]
+        self.client.update_run(run.info.run_id, status="RUNNING")
+        log_in_batches(self.client, run.info.run_id, tags=[*tags, *self._sign()])
+        return True
 
     def send_points(self) -> None:
         """Send the curves' points that are not there yet, with the time at which they were measured."""
-        new = [p for p in self.record.points if (p[0], p[3]) not in self.known]
-        for start in range(0, len(new), 1000):
-            self.client.log_batch(self.child.info.run_id, metrics=[Metric(*p) for p in new[start : start + 1000]])
-        self.known |= {(p[0], p[3]) for p in new}
+        if self.record.points and self._take(self.child, again=False):
+            for run in (self.child, self.pipeline):
+                self._send(run, self.record.points)
 
-    def link(self) -> None:
-        """Say on the pipeline run, for each stage so far, which run has made its bytes."""
+    def _send(self, run: Run, points: Sequence[Point]) -> None:
+        run_id = run.info.run_id
+        self._learn(run_id, {point[0] for point in points})
+        new = [point for point in points if point[3] not in self.known[run_id, point[0]]]
+        for start in range(0, len(new), POINTS):
+            part = new[start : start + POINTS]
+            self.client.log_batch(run_id, metrics=[Metric(*point) for point in part], tags=self._sign())
+            for key, _value, _time, step in part:
+                self.known[run_id, key].add(step)
+
+    def _learn(self, run_id: str, keys: set[str]) -> None:
+        """Ask which steps of the curves `keys` the run has."""
+        unknown = [key for key in keys if (run_id, key) not in self.known]
+        there = self.client.get_run(run_id).data.metrics if unknown else {}
+        for key in unknown:
+            history = self.client.get_metric_history(run_id, key) if key in there else []
+            self.known[run_id, key] = {point.step for point in history}
+
+    def link(self) -> list[Run]:
+        """Say on the pipeline run, for each stage so far, which run has made its bytes; return those runs."""
         run_id = self.pipeline.info.run_id
         rows = ["| stage | status | run |", "|---|---|---|"]
-        tags = []
+        tags, all_makers = [], []
         for stage, key in self.record.keys.items():
-            makers = find(self.client, self.experiment, "bonafide.stage_key", key)
-            maker = makers[0] if makers else None
-            own = maker is not None and maker.data.tags.get("mlflow.parentRunId") == run_id
-            status = "executed" if own else "cached" if maker else "untracked"
-            maker_id = maker.info.run_id if maker else ""
-            tags += [RunTag(f"stage.{stage}", status), RunTag(f"stage.{stage}.run", maker_id or "none")]
-            target = f"[{maker_id[:8]}](#/experiments/{self.experiment}/runs/{maker_id})" if maker else "none"
+            makers = find(self.client, self.experiment, "bonafide.stage_key", key)[:1]
+            own = any(maker.data.tags.get(PARENT) == run_id for maker in makers)
+            status = "executed" if own else "cached" if makers else "untracked"
+            maker_id = makers[0].info.run_id if makers else "none"
+            tags += [RunTag(f"stage.{stage}", status), RunTag(f"stage.{stage}.run", maker_id)]
+            target = f"[{maker_id[:8]}](#/experiments/{self.experiment}/runs/{maker_id})" if makers else "none"
             rows.append(f"| {stage} | {status} | {target} |")
+            all_makers += makers
         tags.append(RunTag("mlflow.note.content", "\n".join(rows)))
         log_in_batches(self.client, run_id, tags=tags)
+        return all_makers
 
-    def finish(self) -> None:
-        """Send what is left and end both runs."""
+    def finish(self) -> bool:
+        """Send what is left and end both runs; False where a twin still writes the child: deliver it later again."""
         record = self.record
-        self.send_points()
-        self._send_metrics(self.child, record.metrics)
+        if self._is_late():
+            return Delivery(record).finish()
+        mark_killed(self.client, self.experiment)
+        mine = self._take(self.child, again=False)
+        if mine:
+            self.send_points()
+            self._send_metrics(self.child, record.metrics)
+            self._send_references()
+            self._attach(self.child, record.attachments)
+            self.client.set_terminated(self.child.info.run_id, record.status, record.ended)
         self._send_metrics(self.pipeline, record.headline)
-        self._send_references()
-        for run, files in ((self.pipeline, record.artifacts), (self.child, record.attachments)):
-            for path, digest in files.items():
-                if Path(path).exists() and md5(Path(path)) == digest:
-                    self.client.log_artifact(run.info.run_id, path)
-        for run in (self.child, self.pipeline):
-            self.client.set_terminated(run.info.run_id, record.status, record.ended)
+        self._attach(self.pipeline, record.artifacts)
+        for maker in self.link():
+            if maker.info.status == "FINISHED" or maker.info.run_id == self.child.info.run_id:
+                self._inherit(maker)
+        if self._take(self.pipeline, again=not record.past):
+            self.client.set_terminated(self.pipeline.info.run_id, record.status, record.ended)
+        return mine or self.client.get_run(self.child.info.run_id).info.status == "FINISHED"
+
+    def _is_late(self) -> bool:
+        """Whether an older twin of a run has appeared, or ours was a twin's and is deleted; then ours goes, too.
+
+        It can have been under way to the server when we looked whether we are alone.
+        """
+        record = self.record
+        tags = {"bonafide.pipeline_key": record.pipeline, "bonafide.stage_key": record.keys[record.stage]}
+        oldest = [next(iter(find(self.client, self.experiment, tag, value)), None) for tag, value in tags.items()]
+        pairs = zip((self.pipeline, self.child), oldest, strict=True)
+        late = [run for run, first in pairs if first is None or first.info.run_id != run.info.run_id]
+        if self.pipeline in late and oldest[0] and self.child.info.run_id in self.made:
+            self.client.set_tag(self.child.info.run_id, PARENT, oldest[0].info.run_id)
+        for run in late:
+            if run.info.run_id in self.made:
+                self.client.delete_run(run.info.run_id)
+        return bool(late)
+
+    def _attach(self, run: Run, files: dict[str, str]) -> None:
+        for path, digest in files.items():
+            if Path(path).exists() and md5(Path(path)) == digest:
+                self.client.log_artifact(run.info.run_id, path)
 
     def _send_metrics(self, run: Run, metrics: dict[str, float]) -> None:
+        """Send what is new at the run's start, a time that twins share, and what has changed at the stage's end."""
         there = self.client.get_run(run.info.run_id).data.metrics
-        when = self.record.ended or self.record.started
-        new = [Metric(key, value, when, 0) for key, value in metrics.items() if there.get(key) != value]
-        for start in range(0, len(new), 1000):
-            self.client.log_batch(run.info.run_id, metrics=new[start : start + 1000])
+        start, end = run.info.start_time, self.record.ended or self.record.started
+        new = [Metric(k, v, end if k in there else start, 0) for k, v in metrics.items() if there.get(k) != v]
+        for first in range(0, len(new), POINTS):
+            self.client.log_batch(run.info.run_id, metrics=new[first : first + POINTS])
 
     def _send_references(self) -> None:
         datasets = [
             DatasetInput(Dataset(name=path, digest=digest[:36], source_type="dvc", source=json.dumps({"path": path})))
             for path, digest in self.record.inputs.items()
         ]
-        for run in (self.child, self.pipeline):
-            if datasets:
-                self.client.log_inputs(run.info.run_id, datasets=datasets)
-            if self.record.model:
-                self._refer(run, self._model_id())
+        self._refer(self.child, datasets, [self._model_id()] if self.record.model else [])
 
-    def _refer(self, run: Run, model_id: str) -> None:
-        outputs = self.client.get_run(run.info.run_id).outputs
+    def _inherit(self, maker: Run) -> None:
+        """Give the pipeline run the curves, data sets and models of a stage's run: a person compares pipeline runs."""
+        there = self.client.get_run(self.pipeline.info.run_id).data.metrics
+        points: list[Point] = [
+            (key, point.value, point.timestamp, point.step)
+            for key, value in maker.data.metrics.items()
+            if there.get(key) != value
+            for point in self.client.get_metric_history(maker.info.run_id, key)
+        ]
+        self._send(self.pipeline, points)
+        models = [output.model_id for output in maker.outputs.model_outputs] if maker.outputs else []
+        self._refer(self.pipeline, maker.inputs.dataset_inputs if maker.inputs else [], models)
+
+    def _refer(self, run: Run, datasets: Sequence[DatasetInput], models: Sequence[str]) -> None:
+        if datasets:
+            self.client.log_inputs(run.info.run_id, datasets=datasets)
+        outputs = self.client.get_run(run.info.run_id).outputs if models else None
         known = {output.model_id for output in outputs.model_outputs} if outputs else set()
-        if model_id not in known:  # a second reference is an error
-            self.client.log_outputs(run.info.run_id, [LoggedModelOutput(model_id, step=0)])
+        new = [LoggedModelOutput(model, step=0) for model in models if model not in known]  # twice is an error
+        if new:
+            self.client.log_outputs(run.info.run_id, new)
 
     def _model_id(self) -> str:
         """The id of a model record without bytes, one per model: DVC keeps those."""

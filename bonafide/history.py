@@ -40,8 +40,9 @@ class History:
 
     def add_validation(self, step: int, metrics: Metrics) -> None:
         """Put an epoch's validation metrics beside its last step."""
-        self.rows[-1] |= {f"validation_{name}": value for name, value in metrics.items()}
-        tracking.log_metrics({f"validation/{name}": value for name, value in metrics.items()}, step)
+        columns = {f"validation_{name}": value for name, value in metrics.items()}
+        self.rows[-1] |= columns
+        tracking.log_metrics({f"train/{name}": value for name, value in columns.items()}, step)
 
     def write(self) -> None:
         """Write history.csv; validation columns are empty but at the ends of epochs."""

@@ -95,7 +95,42 @@ def stage_keys(params: Facts, running: str) -> dict[str, str]:
 def locked_key(entry: Facts) -> str:
     """The key of a finished stage from its dvc.lock entry."""
     deps = {dep["path"]: dep["md5"] for dep in entry.get("deps", [])}
-    return _hash([entry["cmd"], deps, entry.get("params", {}).get("params.yaml", {})])
+    return _hash([entry["cmd"], deps, _params_of(entry)])
+
+
+def locked_outs(lock: dict[str, Facts]) -> dict[str, str]:
+    """What finished stages have made: path to MD5."""
+    return {out["path"]: out["md5"] for entry in lock.values() for out in entry.get("outs", [])}
+
+
+def conflict(lock: dict[str, Facts]) -> str:
+    """The first path or param of which the stages of a dvc.lock saw different values, or "": it is of one run."""
+    seen: Facts = dict(locked_outs(lock))
+    for entry in lock.values():
+        facts = {dep["path"]: dep["md5"] for dep in entry.get("deps", [])} | _params_of(entry)
+        for name, value in facts.items():
+            if seen.setdefault(name, value) != value:
+                return str(name)
+    return ""
+
+
+def _params_of(entry: Facts) -> Facts:
+    found: Facts = entry.get("params", {}).get("params.yaml", {})
+    return found
+
+
+def locked_pipeline_key(lock: dict[str, Facts]) -> str:
+    """The `pipeline_key` that the run had which left this dvc.lock, all of whose stages are finished."""
+    made = locked_outs(lock)
+    inside = tuple(f"{path}/" for path in made)
+    deps = {dep["path"]: dep["md5"] for entry in lock.values() for dep in entry.get("deps", [])}
+    digests = {path: digest for path, digest in deps.items() if path not in made and not path.startswith(inside)}
+    return _hash([{name: entry["cmd"] for name, entry in lock.items()}, digests, locked_params(lock)])
+
+
+def locked_params(lock: dict[str, Facts]) -> Facts:
+    """The params, by dotted name, that shaped a dvc.lock."""
+    return {dotted: value for entry in lock.values() for dotted, value in _params_of(entry).items()}
 
 
 def pipeline_key(params: Facts, running: str) -> str:

@@ -3,32 +3,37 @@
 Local files are the truth and MLflow is a sink, so no stage waits for a server or fails with it.
 """
 
-import json
+import getpass
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from mlflow.exceptions import MlflowException
-from ruamel.yaml import YAML
 from sqlalchemy.exc import SQLAlchemyError
 
 from bonafide import lineage
 from bonafide.delivery import Delivery
 from bonafide.environment import fingerprint, flatten, git_state, process_id
-from bonafide.files import md5, write_json
-from bonafide.params import Params, read_yaml
-from bonafide.paths import MODEL, PARAMS, RAW_TABLE, REPORTS
-from bonafide.runs import Record, redacted, state, tracking_uri
+from bonafide.files import md5, read_json, write_json
+from bonafide.params import Params, parse_yaml, read_yaml
+from bonafide.paths import MODEL, PARAMS, RAW, REPORTS
+from bonafide.printable import printable, say
+from bonafide.runs import PROCESS, Record, redacted, state, tracking_uri
 
 FLUSH_SECONDS = 10.0
+MIDWAY_SECONDS, LAST_SECONDS = 9.0, 12.5  # what an absent MLflow may have cost a stage that asks it again
+IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "2"}  # once it has not answered
 OUTAGE = (MlflowException, SQLAlchemyError, OSError)  # requests' and filelock's errors are OSErrors
+WEIGHTS = MODEL / "model.safetensors"
+PAGES = {"report": (REPORTS / "index.html", REPORTS / "report.md", REPORTS / "model_card.md")}
 MAX_PARAM = 6000  # characters; MLflow refuses more
 
 _active: "Tracker | None" = None
@@ -58,36 +63,56 @@ class Tracker:
         """Nothing is sent before `start`."""
         self.record = record
         self.delivery: Delivery | None = None
-        self.answers = True
+        self.wasted = 0.0
+        self.missed = False
         self.flushed = time.monotonic()
 
     def start(self) -> None:
         """Deliver what earlier stages could not, then announce this one."""
         self._attempt(self._start)
 
-    def _start(self) -> None:
-        replay()
+    def _start(self) -> bool:
+        with suppress(Timeout):  # another stage or `bonafide sync` is at it
+            replay(timeout=0)
         self.delivery = Delivery(self.record)
+        return True
 
-    def _finish(self) -> None:
-        (self.delivery or Delivery(self.record)).finish()
+    def _flush(self) -> bool:
+        self.delivery = self.delivery or Delivery(self.record)
+        self.delivery.send_points()
+        return True
 
-    def _attempt(self, act: Any) -> None:
+    def _finish(self) -> bool:
+        return (self.delivery or Delivery(self.record)).finish()
+
+    def _attempt(self, act: Callable[[], bool], patience: float = MIDWAY_SECONDS) -> bool:
+        """Whether it has arrived. MLflow is asked again after an outage as long as that has not cost too much."""
+        if self.wasted > patience:
+            return False
+        began = time.monotonic()
         try:
-            act()
+            return act()
         except OUTAGE as error:
-            self.delivery, self.answers = None, False
+            self.delivery = None
+            self.wasted += time.monotonic() - began
+            os.environ.update(IMPATIENT)
+            self._warn(error)
+        return False
+
+    def _warn(self, error: Exception) -> None:
+        if not self.missed:
             where = redacted(tracking_uri())
             print(
                 f"warning: MLflow at {where} does not answer ({type(error).__name__}); kept for later", file=sys.stderr
             )
+        self.missed = True
 
     def log(self, metrics: dict[str, float], step: int) -> None:
         """Record points and send them in batches: one `log_metric` costs 6 to 20 ms on sqlite."""
         when = now()
         self.record.points += [(key, float(value), when, step) for key, value in metrics.items()]
-        if self.delivery and time.monotonic() - self.flushed > FLUSH_SECONDS:
-            self._attempt(self.delivery.send_points)
+        if time.monotonic() - self.flushed > FLUSH_SECONDS:
+            self._attempt(self._flush)
             self.flushed = time.monotonic()
 
     def end(self, status: str, metrics: dict[str, float]) -> None:
@@ -95,10 +120,9 @@ class Tracker:
         self.record.status, self.record.ended, self.record.metrics = status, now(), metrics
         if status == "FINISHED":
             complete(self.record)
-        if self.answers:
-            self._attempt(self._finish)
-        if not self.answers:
-            write_json(spool() / f"{self.record.started}-{self.record.stage}.json", asdict(self.record))
+        if not self._attempt(self._finish, LAST_SECONDS):
+            name = f"{self.record.started}-{self.record.stage}-{os.getpid()}.json"  # experiments share the spool
+            write_json(spool() / name, asdict(self.record))
 
 
 def spool() -> Path:
@@ -106,66 +130,103 @@ def spool() -> Path:
     return state() / "undelivered"
 
 
-def replay() -> None:
-    """Deliver the spooled records, oldest first; a record leaves the spool only when it has arrived."""
-    for path in sorted(spool().glob("*.json")):
-        record = Record(**json.loads(path.read_text(encoding="utf-8")))
+def replay(timeout: float) -> int:
+    """Deliver the spooled records, oldest first, and return how many have arrived; one process at a time does so.
+
+    A record leaves the spool only when it has arrived. Raise Timeout where another process holds the lock for longer.
+    """
+    if not any(spool().glob("*.json")):
+        return 0
+    with FileLock(state() / "replay.lock", timeout=timeout):
+        return sum(_deliver(path) for path in sorted(spool().glob("*.json")))
+
+
+def _deliver(path: Path) -> bool:
+    """Deliver one spooled record; one that is refused, not missed, is named and stays, and the next has its turn."""
+    try:
+        record = Record(**read_json(path))
         record.points = [(key, value, when, step) for key, value, when, step in record.points]
-        delivery = Delivery(record)
-        delivery.finish()
+        record.tags[PROCESS] = process_id(os.getpid())
+        arrived = Delivery(record).finish()
+    except (ValueError, TypeError) as error:
+        say(f"warning: {path}: {error}")
+        return False
+    except MlflowException as error:
+        if error.get_http_status_code() >= 500:  # type: ignore[no-untyped-call]  # MLflow's own
+            raise
+        say(f"warning: {path}: MLflow refuses it: {error.message}")
+        return False
+    if arrived:
         path.unlink()
+    return arrived
 
 
-def changed_params(params: dict[str, str]) -> list[str]:
-    """`key=value` of what differs from the committed params.yaml, for the run's name."""
+def flat_params(raw: dict[str, Any]) -> dict[str, str]:
+    """Params as MLflow takes them: `train.learning_rate` to text."""
+    return {key: value[:MAX_PARAM] for key, value in flatten(raw).items()}
+
+
+def run_name(base: str, params: dict[str, str], before: dict[str, str], subject: str) -> str:
+    """A name that tells runs apart: an experiment or commit and what it changed, or the commit's subject."""
+    changed = [f"{key.rpartition('.')[2]}={value[:40]}" for key, value in params.items() if before.get(key) != value]
+    more = [f"and {len(changed) - 3} more"] if len(changed) > 3 else []
+    return printable(" ".join([base, *(changed[:3] + more or [subject])]))[:120].strip()
+
+
+def committed_params() -> dict[str, str]:
+    """The params of the last commit, or none."""
     shown = subprocess.run(["git", "show", f"HEAD:./{PARAMS}"], capture_output=True, text=True, check=False)  # noqa: S607
-    committed = flatten(YAML(typ="safe", pure=True).load(shown.stdout)) if shown.returncode == 0 else params
-    return [f"{key.rpartition('.')[2]}={value}" for key, value in params.items() if committed.get(key) != value]
+    return flat_params(parse_yaml(shown.stdout, f"HEAD:{PARAMS}") or {}) if shown.returncode == 0 else {}
 
 
-def run_name(params: dict[str, str], git: dict[str, str]) -> str:
-    """The experiment's name or the short commit, and what was changed since."""
-    base = os.environ.get("DVC_EXP_NAME") or git["commit"][:7] or "uncommitted"
-    dirty = "+" if git["dirty"] == "true" else ""
-    return " ".join([base + dirty, *changed_params(params)[:3]])[:120]
+def source_tags(commit: str, *, dirty: bool, experiment: str) -> dict[str, str]:
+    """Where a run comes from, also in the words that MLflow's own columns show."""
+    return {
+        "git.commit": commit or "none",
+        "git.dirty": str(dirty).lower(),
+        "dvc.experiment": experiment or "none",
+        PROCESS: process_id(os.getpid()),
+        "mlflow.source.git.commit": commit,
+        "mlflow.source.name": "dvc.yaml",
+        "mlflow.source.type": "PROJECT",
+        "mlflow.user": getpass.getuser(),
+    }
 
 
 def new_record(params: Params, stage: str) -> Record:
     """Everything about the run that is known before the stage starts."""
     raw = read_yaml(PARAMS)
-    flat = {key: value[:MAX_PARAM] for key, value in flatten(raw).items()}
-    git = git_state()
+    flat, git, experiment = flat_params(raw), git_state(), os.environ.get("DVC_EXP_NAME", "")
+    is_dirty = git["dirty"] == "true"
+    base = (experiment or git["commit"][:7] or "uncommitted") + ("+" if is_dirty else "")
     environment = fingerprint(params.threads)
-    tags = {
-        "git.commit": git["commit"] or "none",
-        "git.dirty": git["dirty"],
-        "dvc.experiment": os.environ.get("DVC_EXP_NAME", "none"),
-        "bonafide.process": process_id(os.getpid()),
+    tags = source_tags(git["commit"], dirty=is_dirty, experiment=experiment) | {
         "environment": environment.pop("hash"),
         "environment.facts": ", ".join(f"{name} {value}" for name, value in environment.items()),
     }
-    keys = lineage.stage_keys(raw, stage)
-    pipeline = lineage.pipeline_key(raw, stage)
-    return Record(params.tracking.experiment, stage, keys, pipeline, run_name(flat, git), flat, tags, started=now())
+    name = run_name(base, flat, committed_params(), git["subject"])
+    keys, pipeline = lineage.stage_keys(raw, stage), lineage.pipeline_key(raw, stage)
+    return Record(params.tracking.experiment, stage, keys, pipeline, name, flat, tags, started=now())
 
 
 def complete(record: Record) -> None:
     """Add what the finished stages left in files: headline metrics, references, pages."""
-    for path in sorted(REPORTS.glob("*.json")):
-        record.headline |= json.loads(path.read_text(encoding="utf-8"))
-    if record.stage == "report":
-        pages = [REPORTS / "index.html", REPORTS / "report.md", REPORTS / "model_card.md"]
-        record.artifacts = {str(path): md5(path) for path in pages}
-    if record.stage in {"validate", "train", "evaluate"} and RAW_TABLE.exists():
-        record.inputs = {str(RAW_TABLE): md5(RAW_TABLE)}
+    for path in (REPORTS / f"{stage}.json" for stage in record.keys):  # a later stage's can be another pipeline's
+        record.headline |= read_json(path) if path.exists() else {}
+    made = lineage.locked_outs(lineage.read_lock())
     if record.stage == "train":
-        weights = MODEL / "model.safetensors"
-        record.model = {
-            "dvc.path": str(MODEL),
-            "dvc.md5": md5(MODEL),
-            "model.md5": md5(weights),
-            "fetch": f"dvc checkout {MODEL}",
-        }
+        made[str(MODEL)] = md5(MODEL)
+        record.model["model.md5"] = md5(WEIGHTS)
+    refer(record, made)
+    record.artifacts = {str(path): md5(path) for path in PAGES.get(record.stage, ())}
+
+
+def refer(record: Record, made: dict[str, str]) -> None:
+    """Say which data set the stage reads and which model it has made; `made`: MD5s of outs as dvc.lock has them."""
+    if record.stage in {"validate", "train", "evaluate"} and str(RAW) in made:
+        record.inputs = {str(RAW): made[str(RAW)]}
+    if record.stage == "train":
+        record.model |= {"dvc.path": str(MODEL), "dvc.md5": made[str(MODEL)], "fetch": f"dvc checkout {MODEL}"}
 
 
 @contextmanager

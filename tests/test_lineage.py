@@ -65,8 +65,9 @@ def toy(tmp_path, monkeypatch):
 
 
 def test_running_and_finished_stages_have_one_key(toy):
-    keys, _ = toy()
+    keys, pipeline = toy()
     lock = lineage.read_lock()
+    assert pipeline == lineage.locked_pipeline_key(lock)
     assert keys == {name: lineage.locked_key(lock[name]) for name in ("a", "b")}
 
 

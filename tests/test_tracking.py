@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 from bonafide import tracking
 from bonafide.delivery import Delivery
 from bonafide.environment import is_gone, process_id
+from bonafide.paths import REPORTS
 from bonafide.runs import Record, connect
 from bonafide.tracking import Tracker, replay, spool
 
@@ -51,9 +52,9 @@ def record(stage: str = "train", key: str = "k1", pipeline: str = "p1", keys: di
     )
 
 
-def finish(what: Record, **metrics: float) -> None:
-    done = replace(what, status="FINISHED", ended=what.started + 1000, metrics=metrics, headline=metrics)
-    Delivery(done).finish()
+def finish(what: Record, status: str = "FINISHED", **metrics: float) -> bool:
+    done = replace(what, status=status, ended=what.started + 1000, metrics=metrics, headline=metrics)
+    return Delivery(done).finish()
 
 
 def pipelines(store):
@@ -79,7 +80,7 @@ def test_delivering_twice_changes_nothing(store):
 def test_a_rerun_with_new_times_does_not_double_a_curve(store):
     first = record()
     first.points = [("train/loss", 0.5, 1, 1), ("train/loss", 0.4, 2, 2)]
-    finish(first)
+    finish(first, "KILLED")
     again = record()
     again.points = [("train/loss", 0.5, 11, 1), ("train/loss", 0.4, 12, 2), ("train/loss", 0.3, 13, 3)]
     finish(again)
@@ -158,8 +159,8 @@ def test_an_absent_server_costs_a_warning_and_nothing_else(store, monkeypatch, c
     assert "127.0.0.1:9 does not answer" in said
     assert "secret" not in said
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{Path('mlflow.db').resolve()}")
-    replay()
-    replay()
+    replay(timeout=0)
+    replay(timeout=0)
     (child,) = children(store)
     assert [p.value for p in store.get_metric_history(child.info.run_id, "train/loss")] == [0.5]
     assert child.info.status == "FAILED"
@@ -188,7 +189,7 @@ def test_a_locked_database_delays_and_loses_nothing(store, monkeypatch):
     tracker.log({"train/loss": 0.5}, 1)
     tracker.end("FAILED", {})
     release.join()
-    replay()
+    replay(timeout=0)
     (child,) = children(store)
     assert [p.value for p in store.get_metric_history(child.info.run_id, "train/loss")] == [0.5]
 
@@ -227,3 +228,105 @@ def test_a_model_is_referred_to_once_and_found_from_both_runs(store):
     assert model.tags["dvc.md5"] == "ab.dir"
     for run in (*children(store), *pipelines(store)):
         assert [found.model_id for found in run.outputs.model_outputs] == [model.model_id]
+
+
+def twin(process: str, **changes) -> Record:
+    """The same stage of the same pipeline as in `record`, at work elsewhere."""
+    return replace(record(), tags={"bonafide.process": process}, **changes)
+
+
+def test_a_twin_leaves_the_run_to_who_writes_it_and_waits(store):
+    first = twin("far-away:1:1:1.00", points=[("train/loss", 0.5, 11, 1)])
+    owner = Delivery(first)
+    second = record()
+    second.points = [("train/loss", 0.5, 22, 1)]
+    assert finish(second) is False
+    assert (len(pipelines(store)), len(children(store))) == (1, 1)
+    first.status, first.ended = "FINISHED", first.started + 9
+    assert owner.finish() is True
+    assert finish(second) is True
+    for run in (*children(store), *pipelines(store)):
+        assert [p.timestamp for p in store.get_metric_history(run.info.run_id, "train/loss")] == [11]
+
+
+def test_a_killed_repetition_leaves_a_finished_stage_finished(store):
+    finish(record())
+    again = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    Delivery(twin(process_id(again.pid)))
+    again.kill()
+    again.communicate()
+    Delivery(record("evaluate", "k2", "p2"))
+    assert [r.info.status for r in children(store) if r.data.tags["bonafide.stage"] == "train"] == ["FINISHED"]
+
+
+@pytest.mark.parametrize("tag", ["bonafide.pipeline_key", "bonafide.stage_key"])
+def test_of_two_made_in_the_same_moment_the_older_stays(store, tag):
+    mine = record()
+    mine.points = [("train/loss", 0.5, 22, 1)]
+    delivery = Delivery(mine)
+    tags = {tag: {"bonafide.pipeline_key": "p1", "bonafide.stage_key": "k1"}[tag], "bonafide.stage": "train"}
+    tags |= {"mlflow.parentRunId": delivery.pipeline.info.run_id} if tag == "bonafide.stage_key" else {}
+    older = store.create_run(delivery.experiment, start_time=mine.started - 1, tags=tags, run_name="older")
+    store.set_terminated(older.info.run_id, "KILLED")  # it was under way to the server, and its process is gone
+    mine.status, mine.ended = "FINISHED", mine.started + 9
+    assert delivery.finish() is True
+    kept = pipelines(store) if tag == "bonafide.pipeline_key" else children(store)
+    assert [run.info.run_id for run in kept] == [older.info.run_id]
+    assert [run.data.tags["mlflow.parentRunId"] for run in children(store)] == [pipelines(store)[0].info.run_id]
+    for run in (*children(store), *pipelines(store)):
+        assert [p.timestamp for p in store.get_metric_history(run.info.run_id, "train/loss")] == [22]
+
+
+def test_another_host_s_run_is_given_up_after_a_day_of_silence(store):
+    Delivery(twin("far-away:1:1:1.00"))
+    old = replace(twin("far-away:1:1:1.00"), pipeline="p2", keys={"train": "k2"})
+    silent = Delivery(old)
+    for run in (silent.pipeline, silent.child):
+        store.set_tag(run.info.run_id, "bonafide.seen", str(tracking.now() - 25 * 3600 * 1000))
+    Delivery(record("report", "k3", "p3"))
+    status = {run.data.tags["bonafide.pipeline_key"]: run.info.status for run in pipelines(store)}
+    assert status == {"p1": "RUNNING", "p2": "KILLED", "p3": "RUNNING"}
+    old.status, old.ended = "FINISHED", old.started + 9
+    assert silent.finish() is True  # it was alive after all
+
+
+def test_a_pipeline_run_has_the_curves_data_and_model_of_the_stages_it_rests_on(store):
+    made = record()
+    made.points = [("train/loss", 0.5, 11, 1), ("train/loss", 0.4, 12, 2)]
+    made.model, made.inputs = {"dvc.md5": "ab.dir"}, {"data/raw": "cd.dir"}
+    finish(made)
+    finish(record("evaluate", "k2", "p2", {"train": "k1"}))
+    for run in pipelines(store):
+        history = store.get_metric_history(run.info.run_id, "train/loss")
+        assert [(p.value, p.timestamp, p.step) for p in history] == [(0.5, 11, 1), (0.4, 12, 2)]
+        assert len(run.outputs.model_outputs) == len(run.inputs.dataset_inputs) == 1
+
+
+def test_a_record_that_is_refused_stays_and_lets_the_others_pass(store, capsys):
+    spool().mkdir(parents=True)
+    (spool() / "1-torn.json").write_text('{"experiment": ')
+    wrong = replace(record("fetch", "k0"), params={"bad\u0000key": "1"}, status="FINISHED", ended=1_700_000_000_001)
+    (spool() / "2-fetch.json").write_text(json.dumps(asdict(wrong)))
+    right = replace(record("validate", "k1", "p2"), status="FINISHED", ended=1_700_000_000_001)
+    (spool() / "3-validate.json").write_text(json.dumps(asdict(right)))
+    assert replay(timeout=0) == 1
+    assert sorted(path.name for path in spool().iterdir()) == ["1-torn.json", "2-fetch.json"]
+    assert "MLflow refuses it" in capsys.readouterr().err
+
+
+def test_a_later_stage_s_old_report_is_not_this_pipeline_s_figure(store):
+    REPORTS.mkdir()
+    (REPORTS / "train.json").write_text('{"train/steps": 3}')
+    (REPORTS / "evaluate.json").write_text('{"test/f1_macro": 0.9}')
+    told = record("validate")
+    tracking.complete(told)
+    assert told.headline == {}
+
+
+def test_a_name_says_what_was_changed_or_the_subject():
+    before = {"train.epochs": "2", "train.learning_rate": "1e-05", "seed": "1", "a": "1", "b": "1"}
+    assert tracking.run_name("warm", before | {"train.epochs": "3"}, before, "Subject") == "warm epochs=3"
+    assert tracking.run_name("1a2b3c4", before, before, "Sub\u202eject") == "1a2b3c4 Sub⟨U+202E⟩ject"
+    assert tracking.run_name("x", dict.fromkeys(before, "9"), before, "") == (
+        "x epochs=9 learning_rate=9 seed=9 and 2 more"
+    )
