@@ -1,0 +1,308 @@
+"""The service beside a tutorial's, in one run: latency and throughput as clients grow, on the same model and texts.
+
+    python -m benchmarks.serving [--data PATH] [--arms NAME ...] [--clients N ...] [--requests N] [--texts N]
+                                 [--repeats N] [--json FILE]
+
+`--data` is a project in which `dvc repro evaluate` was run. Arms: `service`, the package that `bonafide promote` makes
+behind MLflow's server, as `make serve` runs it; `alone`, the same without batches across requests; `pipeline`,
+transformers' pipeline behind FastAPI, as tutorials write it, cut at the same length. Each server has a process of its
+own and one worker; at each number of clients the arms take turns, `--repeats` rounds of them, and ratios are taken
+within a round. A client sends its next request, of `--texts` texts, when it has the answer to the last. The clients
+run on the machine of the servers, as threads of one process, and take their share of it; `CPU ms` is what the server
+used for a text, which other work on the machine disturbs least.
+
+Before anything is timed each arm must give the probabilities of evaluate, `service` and `alone` within 1e-6, the
+pipeline, whose padded batches round otherwise, within 1e-4; that is the only bar.
+"""
+
+import argparse
+import http.client
+import json
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import psutil
+import pyarrow.parquet as pq
+
+from bonafide import environment
+from bonafide.params import load_params
+from lab import packaged, reader
+from lab.serving import SETTINGS
+
+Figures = dict[str, Any]
+Answer = list[list[float]]
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = "BENCHMARK_PACKAGE"
+APPS = {
+    "service": ["mlflow.pyfunc.scoring_server.app:app"],
+    "alone": ["--factory", "benchmarks.serving:alone"],
+    "pipeline": ["--factory", "benchmarks.serving:pipeline"],
+}
+BARS = {"service": 1e-6, "alone": 1e-6, "pipeline": 1e-4}
+
+
+def alone() -> Any:
+    """MLflow's server on the package, each request in a pass of its own."""
+    from threading import Lock
+
+    import mlflow.pyfunc
+    from mlflow.pyfunc import scoring_server
+
+    model = mlflow.pyfunc.load_model(os.environ[PACKAGE])
+    service, lock = model.unwrap_python_model(), Lock()
+
+    def together(texts: Sequence[str]) -> Any:
+        with lock:  # the tokenizer's state is not for two
+            return service.reader.predict(texts)
+
+    service.together = together
+    return scoring_server.init(model)
+
+
+def pipeline() -> Any:
+    """A tutorial's: `pipeline("text-classification")` in a function that FastAPI runs in its threads."""
+    from fastapi import FastAPI
+    from pydantic import BaseModel
+    from transformers import pipeline as build
+
+    class Request(BaseModel):
+        texts: list[str]
+
+    folder = Path(os.environ[PACKAGE])
+    longest = int(os.environ["BENCHMARK_MAX_LENGTH"])
+    classify = build("text-classification", model=str(folder / packaged.MODEL_PART), top_k=None)
+    app = FastAPI()
+
+    def predict(request: Request) -> Any:
+        return classify(request.texts, truncation=True, max_length=longest)
+
+    app.post("/invocations")(predict)
+    app.get("/ping")(lambda: "ok")
+    return app
+
+
+def to_body(arm: str, texts: Sequence[str]) -> str:
+    """A request."""
+    return json.dumps(
+        {"texts": texts}
+        if arm == "pipeline"
+        else {"dataframe_split": {"columns": ["text"], "data": [[t] for t in texts]}}
+    )
+
+
+def to_probabilities(arm: str, answer: Any, labels: Sequence[str]) -> Answer:
+    """An answer as rows of class probabilities."""
+    rows = (
+        [{entry["label"]: entry["score"] for entry in row} for row in answer]
+        if arm == "pipeline"
+        else [row["probabilities"] for row in answer["predictions"]]
+    )
+    return [[row[label] for label in labels] for row in rows]
+
+
+class Server(NamedTuple):
+    """Where an arm answers, and the process that does."""
+
+    port: int
+    process: psutil.Process
+
+    def cpu_seconds(self) -> float:
+        """Of all its threads so far."""
+        used = self.process.cpu_times()
+        return float(used.user + used.system)
+
+
+class Client:
+    """One connection that is kept."""
+
+    def __init__(self, arm: str, port: int) -> None:
+        """Connect at the first request."""
+        self.arm, self.connection = arm, http.client.HTTPConnection("127.0.0.1", port, timeout=600)
+
+    def ask(self, texts: Sequence[str]) -> Any:
+        """The answer to one request; raise RuntimeError unless it is 200."""
+        self.connection.request("POST", "/invocations", to_body(self.arm, texts), {"Content-Type": "application/json"})
+        answer = self.connection.getresponse()
+        content = answer.read()
+        if answer.status != 200:
+            raise RuntimeError(f"{self.arm}: {answer.status}: {content[:500]!r}")
+        return json.loads(content)
+
+
+@contextmanager
+def serving(arm: str, package: Path, max_length: int) -> Iterator[Server]:
+    """An arm's server."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    settings = {PACKAGE: str(package), "__pyfunc_model_path__": str(package), "BENCHMARK_MAX_LENGTH": str(max_length)}
+    command = [sys.executable, "-m", "uvicorn", "--host", "127.0.0.1", "--port", str(port), *APPS[arm]]
+    with tempfile.TemporaryFile() as log:
+        server = subprocess.Popen(command, env=os.environ | SETTINGS | settings, cwd=ROOT, stdout=log, stderr=log)
+        try:
+            while not answers(port):
+                if server.poll() is not None:
+                    log.seek(0)
+                    raise RuntimeError(f"{arm}: {log.read().decode()[-2000:]}")
+                time.sleep(0.2)
+            yield Server(port, psutil.Process(server.pid))
+        finally:
+            server.terminate()
+            server.wait()
+
+
+def answers(port: int) -> bool:
+    """Whether a server is up."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def drift(arm: str, port: int, texts: Sequence[str], expected: Any, labels: Sequence[str]) -> float:
+    """The largest difference from evaluate's probabilities."""
+    client = Client(arm, port)
+    found = [row for text in texts for row in to_probabilities(arm, client.ask([text]), labels)]
+    return float(np.abs(np.array(found) - np.array(expected)).max())
+
+
+def load(arm: str, server: Server, requests: Sequence[Sequence[str]], clients: int) -> Figures:
+    """Latencies in milliseconds and texts a second of so many clients that share the requests."""
+
+    def work(share: Sequence[Sequence[str]]) -> list[float]:
+        client, took = Client(arm, server.port), []
+        for texts in share:
+            began = time.perf_counter()
+            client.ask(texts)
+            took.append(1000 * (time.perf_counter() - began))
+        return took
+
+    began, used = time.perf_counter(), server.cpu_seconds()
+    with ThreadPoolExecutor(clients) as pool:
+        latencies = [one for share in pool.map(work, [requests[at::clients] for at in range(clients)]) for one in share]
+    seconds = time.perf_counter() - began
+    p50, p99 = np.percentile(latencies, [50, 99]).tolist()
+    texts = sum(map(len, requests))
+    cpu = 1000 * (server.cpu_seconds() - used) / texts
+    return {"p50_ms": p50, "p99_ms": p99, "texts_per_second": texts / seconds, "cpu_ms_per_text": cpu}
+
+
+def build(data: Path, folder: Path) -> tuple[int, list[str]]:
+    """Package the model of a project in `folder`; return its cut and its labels."""
+    params = load_params(data / "params.yaml")
+    gate = params.validate
+    config = {
+        "task": params.task,
+        "max_length": params.tokenize.max_length,
+        "min_characters": gate.min_characters,
+        "max_characters": gate.max_characters,
+        "mask": gate.personal_data == "mask",
+    }
+    shutil.copytree(data / "models/model", folder / packaged.MODEL_PART)
+    model = reader.load(folder / packaged.MODEL_PART, config)
+    packaged.complete(folder, model)
+    return params.tokenize.max_length, model.labels
+
+
+def read(data: Path) -> tuple[list[str], Answer]:
+    """The test texts of a project and evaluate's probabilities."""
+    texts = pq.read_table(data / "data/validated/test.parquet")["text"].to_pylist()
+    judged = pq.read_table(data / "reports/evaluate/predictions.parquet")
+    return texts, judged.filter([split == "test" for split in judged["split"].to_pylist()])["model"].to_pylist()
+
+
+def cut(texts: Sequence[str], requests: int, size: int) -> list[list[str]]:
+    """So many requests of so many texts, from the first text on and round again."""
+    return [[texts[(at * size + place) % len(texts)] for place in range(size)] for at in range(requests)]
+
+
+def measure(options: argparse.Namespace, servers: dict[str, Server], texts: Sequence[str]) -> list[Figures]:
+    """A row for each number of clients and arm: medians over the rounds, and ratios to the pipeline within them."""
+    rows = []
+    for clients in options.clients:
+        requests = cut(texts, max(options.requests, 2 * clients), options.texts)
+        rounds = [
+            {arm: load(arm, server, requests, clients) for arm, server in servers.items()}
+            for _ in range(options.repeats)
+        ]
+        for arm in servers:
+            found = {name: statistics.median(one[arm][name] for one in rounds) for name in rounds[0][arm]}
+            row = {"clients": clients, "arm": arm, **found}
+            if "pipeline" in servers:
+                row["throughput_vs_pipeline"] = ratio(rounds, arm, lambda one: one["texts_per_second"])
+                row["p50_vs_pipeline"] = ratio(rounds, arm, lambda one: one["p50_ms"])
+                row["p99_vs_pipeline"] = ratio(rounds, arm, lambda one: one["p99_ms"])
+            rows.append(row)
+            show(row)
+    return rows
+
+
+def ratio(rounds: list[dict[str, Figures]], arm: str, figure: Callable[[Figures], float]) -> float:
+    """The median over the rounds of an arm's figure by the pipeline's."""
+    return statistics.median(figure(one[arm]) / figure(one["pipeline"]) for one in rounds)
+
+
+def show(row: Figures) -> None:
+    """Print one line of the table."""
+    beside = f"{row['throughput_vs_pipeline']:10.2f} {row['p50_vs_pipeline']:8.2f}" if "p50_vs_pipeline" in row else ""
+    numbers = f"{row['p50_ms']:8.1f} {row['p99_ms']:8.1f} {row['texts_per_second']:9.1f} {row['cpu_ms_per_text']:8.1f}"
+    print(f"{row['clients']:7} {row['arm']:10} {numbers} {beside}", flush=True)
+
+
+def parse() -> argparse.Namespace:
+    """The command line; ends with one line if the data is not there."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path())
+    parser.add_argument("--arms", nargs="+", choices=APPS, default=list(APPS))
+    parser.add_argument("--clients", nargs="+", type=int, default=[1, 8, 32])
+    parser.add_argument("--requests", type=int, default=400, help="at each number of clients")
+    parser.add_argument("--texts", type=int, default=1, help="in each request")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    for part in ("models/model/config.json", "data/validated/test.parquet", "reports/evaluate/predictions.parquet"):
+        if not (options.data / part).exists():
+            parser.exit(2, f"{options.data / part} is not there: run `dvc repro evaluate` or say --data PROJECT\n")
+    return options
+
+
+def main() -> int:
+    """Print a table; return 1 if an arm does not give evaluate's probabilities."""
+    options = parse()
+    environment.prepare()
+    texts, expected = read(options.data)
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        max_length, labels = build(options.data, Path(folder))
+        servers = {arm: stack.enter_context(serving(arm, Path(folder), max_length)) for arm in options.arms}
+        few = min(len(texts), 100)
+        drifts = {arm: drift(arm, server.port, texts[:few], expected[:few], labels) for arm, server in servers.items()}
+        for arm, moved in drifts.items():
+            holds = "holds " if moved < BARS[arm] else "MISSED"
+            print(f"{holds} {arm}: evaluate's probabilities within {moved:.1g}, bar {BARS[arm]:g}")
+        columns = f"{'clients':7} {'arm':10} {'p50 ms':>8} {'p99 ms':>8} {'texts/s':>9} {'CPU ms':>8}"
+        print(f"{columns} {'x texts/s':>10} {'x p50':>8}")
+        rows = measure(options, servers, texts)
+    print(f"load average {os.getloadavg()[0]:.1f}")
+    if options.json:
+        asked = {"requests": options.requests, "texts": options.texts, "repeats": options.repeats}
+        options.json.write_text(
+            json.dumps({"rows": rows, "drift": drifts, "machine": environment.fingerprint(0), **asked}, indent=2) + "\n"
+        )
+    return int(any(moved >= BARS[arm] for arm, moved in drifts.items()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
