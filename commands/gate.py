@@ -1,0 +1,30 @@
+"""Answer whether a pull request may go on, from its review."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bonafide.errors import NO
+
+REVIEW = Path(".bonafide/review/review.json")
+
+
+def gate(
+    review: Annotated[Path, typer.Argument(help="A review.json of bonafide review.")] = REVIEW,
+    *,
+    json: Annotated[bool, typer.Option("--json", help="Print the gate as JSON.")] = False,
+) -> None:
+    """Exit 0 if the gate of REVIEW passes, 1 if not, and say why."""
+    from bonafide.printable import printable
+    from lab.reviewed import parse
+
+    found = parse(review.read_bytes())
+    if json:
+        typer.echo(found.gate.model_dump_json())
+    else:
+        typer.echo("the gate passes" if found.gate.passed else "the gate fails")
+        for reason in found.gate.reasons:
+            typer.echo(f"  {printable(reason)}".replace("::", ": :"))
+    if not found.gate.passed:
+        raise typer.Exit(NO)

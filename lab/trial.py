@@ -1,0 +1,55 @@
+"""Two commits run with one recipe, in a clone of their own: the checkout that it is made from stays as it is.
+
+Both use the cache of the checkout, so that what one has made the other does not make again, nor does the next trial.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from bonafide.errors import InputError
+from bonafide.paths import PARAMS
+
+AUTHOR = ("-c", "user.name=Bonafide", "-c", "user.email=bonafide@localhost", "-c", "commit.gpgsign=false")
+DVC = (sys.executable, "-m", "dvc")
+
+
+def clone(folder: Path) -> None:
+    """Make `folder` a clone of the repository we are in, with the same DVC cache."""
+    shutil.rmtree(folder, ignore_errors=True)
+    cache = _output(*DVC, "cache", "dir")
+    _output("git", "clone", "--quiet", "--shared", "--no-checkout", ".", str(folder))
+    config = folder / ".dvc"
+    config.mkdir()
+    (config / "config.local").write_text(f"[cache]\n    dir = {cache}\n", encoding="utf-8")
+
+
+def run(folder: Path, name: str, commit: str, recipe: Path) -> str:
+    """Run `commit` in the clone with its own `recipe` as params.yaml; return the commit that holds what came of it.
+
+    Raise InputError where it has no such recipe or a stage fails, whose output goes to standard error.
+    """
+    _output("git", "checkout", "--quiet", "--force", "--detach", commit, folder=folder)
+    if not (folder / recipe).is_file():
+        raise InputError(f"{name}: has no {recipe}")
+    if recipe != PARAMS:
+        shutil.copyfile(folder / recipe, folder / PARAMS)
+    if subprocess.run([*DVC, "repro"], cwd=folder, stdout=2, env=_environment(), check=False).returncode:
+        raise InputError(f"{name}: the pipeline fails on {recipe}")
+    _output("git", "add", "--all", folder=folder)
+    _output("git", *AUTHOR, "commit", "--quiet", "--allow-empty", "--message", f"Run {recipe}", folder=folder)
+    return _output("git", "rev-parse", "HEAD", folder=folder)
+
+
+def _environment() -> dict[str, str]:
+    """With our own Python as `python`, by which dvc.yaml calls its stages."""
+    return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+
+
+def _output(*command: str, folder: Path | None = None) -> str:
+    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise OSError(f"{' '.join(command[:3])}: exit code {done.returncode}")
+    return done.stdout.strip()
