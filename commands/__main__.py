@@ -9,6 +9,18 @@ from filelock import Timeout
 from bonafide.environment import prepare
 from bonafide.errors import ENVIRONMENT, REFUSED, InputError
 from bonafide.printable import say
+from commands.comment import comment
+from commands.compare import compare
+from commands.gate import gate
+from commands.plan import plan
+from commands.promote import promote
+from commands.reproduce import reproduce
+from commands.review import review
+from commands.rollback import rollback
+from commands.serve import serve
+from commands.sweep import sweep
+from commands.sync import sync
+from commands.verify import verify
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -16,6 +28,20 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 @app.callback()
 def bonafide() -> None:
     """Answer with an exit code: 0 yes, 1 no, 2 wrong usage, 3 data or model refused, 4 environment."""
+
+
+app.command()(comment)
+app.command()(compare)
+app.command()(gate)
+app.command()(plan)
+app.command()(promote)
+app.command()(reproduce)
+app.command()(review)
+app.command()(rollback)
+app.command()(serve)
+app.command()(sweep)
+app.command()(sync)
+app.command()(verify)
 
 
 def main() -> NoReturn:

@@ -1,6 +1,10 @@
 """Every test runs in a folder of its own, with a tracking store of its own."""
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("tests", deadline=None)  # two files of tests at a time share two cores
+settings.load_profile("tests")
 
 
 @pytest.fixture(autouse=True)
