@@ -40,16 +40,16 @@ class Delivery:
         self.known: dict[tuple[str, str], set[int]] = {}  # run and curve: steps
         tags = record.tags | {"bonafide.pipeline_key": record.pipeline}
         self.pipeline, fresh = find_or_create(self.client, self.experiment, "bonafide.pipeline_key", record, tags)
-        if fresh:
-            log_in_batches(
-                self.client, self.pipeline.info.run_id, params=[Param(k, v) for k, v in record.params.items()]
-            )
+        there = self.pipeline.data.params  # an outage may have cut them off
+        lacking = [Param(key, value) for key, value in record.params.items() if key not in there]
+        log_in_batches(self.client, self.pipeline.info.run_id, params=lacking)
         key = {"bonafide.stage_key": record.keys[record.stage], "bonafide.stage": record.stage}
         tags = record.tags | key | {PARENT: self.pipeline.info.run_id}
         self.child, new = find_or_create(self.client, self.experiment, "bonafide.stage_key", record, tags)
         self.made = [run.info.run_id for run, mine in ((self.pipeline, fresh), (self.child, new)) if mine]
         self._take(self.pipeline, again=not record.past)
-        self._take(self.child, again=False)
+        if self._take(self.child, again=False):  # which pipeline run stays may have changed since it was made
+            self.client.set_tag(self.child.info.run_id, PARENT, self.pipeline.info.run_id)
         self.link()
 
     def _sign(self) -> list[RunTag]:
@@ -142,13 +142,18 @@ class Delivery:
         tags = {"bonafide.pipeline_key": record.pipeline, "bonafide.stage_key": record.keys[record.stage]}
         oldest = [next(iter(find(self.client, self.experiment, tag, value)), None) for tag, value in tags.items()]
         pairs = zip((self.pipeline, self.child), oldest, strict=True)
-        late = [run for run, first in pairs if first is None or first.info.run_id != run.info.run_id]
-        if self.pipeline in late and oldest[0] and self.child.info.run_id in self.made:
-            self.client.set_tag(self.child.info.run_id, PARENT, oldest[0].info.run_id)
-        for run in late:
+        late = [(run, first) for run, first in pairs if first is None or first.info.run_id != run.info.run_id]
+        for run, first in late:
             if run.info.run_id in self.made:
-                self.client.delete_run(run.info.run_id)
+                self._replace(run, first)
         return bool(late)
+
+    def _replace(self, run: Run, older: Run | None) -> None:
+        """Delete a run; the children that it has by now, other processes' among them, are the older one's."""
+        if older:
+            for child in find(self.client, self.experiment, PARENT, run.info.run_id):
+                self.client.set_tag(child.info.run_id, PARENT, older.info.run_id)
+        self.client.delete_run(run.info.run_id)
 
     def _attach(self, run: Run, files: dict[str, str]) -> None:
         for path, digest in files.items():

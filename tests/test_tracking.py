@@ -277,6 +277,28 @@ def test_of_two_made_in_the_same_moment_the_older_stays(store, tag):
         assert [p.timestamp for p in store.get_metric_history(run.info.run_id, "train/loss")] == [22]
 
 
+def test_children_outlive_the_twin_s_pipeline_run_that_they_were_put_below(store):
+    """Ours is finished when the twin learns that its run is not the oldest."""
+    theirs = Delivery(twin("far-away:1:1:1.00", started=record().started - 1))
+    finish(record("fetch", "k0"))
+    tags = {"bonafide.pipeline_key": "p1"}
+    older = store.create_run(theirs.experiment, start_time=theirs.record.started - 1, tags=tags, run_name="older")
+    theirs.record.status, theirs.record.ended = "FINISHED", theirs.record.started + 9
+    assert theirs.finish() is True
+    assert [run.info.run_id for run in pipelines(store)] == [older.info.run_id]
+    assert {run.data.tags["mlflow.parentRunId"] for run in children(store)} == {older.info.run_id}
+    assert len(children(store)) == 2
+
+
+def test_params_that_an_outage_cut_off_are_sent_again(store):
+    what = record()
+    what.params = {f"p{i}": "1" for i in range(120)}
+    Delivery(replace(what, params={"p0": "1"}))  # the second request did not arrive
+    finish(what)
+    (pipeline,) = pipelines(store)
+    assert pipeline.data.params == what.params
+
+
 def test_another_host_s_run_is_given_up_after_a_day_of_silence(store):
     Delivery(twin("far-away:1:1:1.00"))
     old = replace(twin("far-away:1:1:1.00"), pipeline="p2", keys={"train": "k2"})
