@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import platform
 from importlib.metadata import version
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bonafide import environment
 from lab.fingerprints import explain
 from lab.forecast import kind_of
 from lab.installed import differences
@@ -118,6 +120,21 @@ def test_an_environment_explains_a_difference_only_if_it_differs():
     assert explain(here, dict(here)).startswith("The environment does not explain it")
     assert explain(here, here | {"threads": "4"}) == "The environment may explain it: threads 2 → 4."
     assert "unknown" in explain(None, here)
+
+
+def test_two_generations_of_processors_with_one_name_are_two_environments(tmp_path, monkeypatch):
+    """Their vectors differ in width, and so do the last bits of sums."""
+    monkeypatch.setattr(environment, "CPUINFO", tmp_path / "cpuinfo")
+    seen = []
+    for model, flags in ((1, "fpu avx avx2 fma"), (17, "fpu avx avx2 avx512f fma"), (17, "fpu avx avx2 fma")):
+        core = f"cpu family\t: 25\nmodel\t\t: {model}\nmodel name\t: AMD EPYC\nflags\t\t: {flags}\n\n"
+        environment.CPUINFO.write_text(core * 2)
+        seen.append(environment.fingerprint(2))
+    assert seen[0]["cpu"] == "AMD EPYC (family 25 model 1 avx2)"
+    assert seen[1]["cpu"] == "AMD EPYC (family 25 model 17 avx512f)"
+    assert len({facts["hash"] for facts in seen}) == 3
+    environment.CPUINFO.unlink()
+    assert environment.fingerprint(2)["cpu"] == platform.processor()
 
 
 def test_stages_come_after_those_they_read_from():
