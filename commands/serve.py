@@ -21,6 +21,7 @@ def serve(
     params = load_params()
     with open_registry(params.tracking.experiment, params.promote.model) as registry:
         folder, facts = serving.prepare(registry)
+    serving.check_port(port)
     facts["url"] = f"http://{serving.HOST}:{port}/invocations"
     shown = f"{facts['model']}: version {facts['version']} of commit {facts['commit']:.12}, at {facts['url']}"
     typer.echo(json.dumps(facts, sort_keys=True) if as_json else printable(shown))

@@ -51,6 +51,7 @@ def copy(location: str, folder: Path) -> None:
     new = folder.parent / "new"
     new.mkdir(parents=True)
     Path(download_artifacts(artifact_uri=location, dst_path=str(new))).rename(folder)
+    shutil.rmtree(new, ignore_errors=True)  # the package was a folder in it, or it itself
 
 
 def commit_of(version: Any) -> Any:
@@ -63,9 +64,13 @@ def commit_of(version: Any) -> Any:
         ) from None
 
 
-def serve(folder: Path, port: int) -> NoReturn:
-    """Become `mlflow models serve` on a checked folder; raise OSError where the port is taken."""
+def check_port(port: int) -> None:
+    """Raise OSError where the port is taken."""
     socket.create_server((HOST, port)).close()
+
+
+def serve(folder: Path, port: int) -> NoReturn:
+    """Become `mlflow models serve` on a checked folder."""
     path = os.pathsep.join(
         [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
     )  # it looks for uvicorn

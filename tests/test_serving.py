@@ -340,6 +340,13 @@ def test_a_tracking_server_that_is_not_there_is_one_line_without_its_password(pr
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_port_that_is_taken_is_found_before_an_address_is_said(project, promoted):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = bonafide(project, "serve", "--port", str(taken.getsockname()[1]))
+    assert (done.returncode, done.stdout) == (4, "")
+    assert "Address already in use" in done.stderr
+
+
 def test_another_name_has_a_champion_of_its_own_and_no_copy(project, promoted):
     path = project.folder / "params.yaml"
     before, copies = path.read_text(), weights(project)
