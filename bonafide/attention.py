@@ -55,8 +55,9 @@ def packed_attention(
         heads = query.shape[1]
         names = _key_value(module)
         key, value = (getattr(module, name)(packed.hidden).unflatten(-1, (heads, -1)) for name in names or ())
-        return _within_texts(Reads(query[:, :, 0], key, value, scaling), packed)[:, None], None
-    query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
+        return _within_texts(Reads(query.squeeze(2), key, value, scaling), packed)[:, None], None
+    # an index instead of squeeze would have a gradient of zeros made and copied into: 2 % of a step
+    query, key, value = (tensor.squeeze(0).transpose(0, 1) for tensor in (query, key, value))
     return _within_texts(Reads(query, key, value, scaling, window), packed)[None], None
 
 
@@ -72,16 +73,17 @@ def by_length(reads: Reads, packed: Batch) -> torch.Tensor:
     query, key, value, scale, window = reads
     whole = window is None or window >= blocks.SHORT - 1
     short = packed.short if whole and blocks.alike(*query.shape[1:]) else 0
+    laid_out = packed.blocks(query.shape[1]) if short else None
+    if laid_out and short == len(packed.lengths):
+        return blocks.attend(query, key, value, laid_out, scale)
+    if not laid_out:
+        return by_runs(reads, packed)
     tokens = sum(packed.lengths[:short])
     firsts = tokens if packed.hidden is None else short
-    outs = []
-    if short:
-        laid_out = packed.blocks(query.shape[1])
-        outs.append(blocks.attend(query[:firsts], key[:tokens], value[:tokens], laid_out, scale))
-    if short < len(packed.lengths):
-        rest = Reads(query[firsts:], key[tokens:], value[tokens:], scale, window)
-        outs.append(by_runs(rest, replace(packed, lengths=packed.lengths[short:])))
-    return outs[0] if len(outs) == 1 else torch.cat(outs)
+    cuts = ((query, firsts), (key, tokens), (value, tokens))
+    (q, q_rest), (k, k_rest), (v, v_rest) = (torch.split(x, [n, len(x) - n]) for x, n in cuts)
+    rest, longer = Reads(q_rest, k_rest, v_rest, scale, window), replace(packed, lengths=packed.lengths[short:])
+    return torch.cat([blocks.attend(q, k, v, laid_out, scale), by_runs(rest, longer)])
 
 
 def by_runs(reads: Reads, packed: Batch) -> torch.Tensor:
@@ -149,14 +151,15 @@ def keep_first_rows(model: nn.Module) -> list[Any]:
         if packed is None:  # a padded batch
             return None
         hidden = args[0] if args else kwargs.pop("hidden_states")
-        reduced = replace(packed, hidden=hidden[0])  # of its own: checkpointing computes the layers before it again
-        return (hidden[0, packed.first][:, None], *args[1:]), kwargs | {NAME: reduced}
+        rows = hidden.squeeze(0)
+        reduced = replace(packed, hidden=rows)  # of its own: checkpointing computes the layers before it again
+        return (rows[packed.first][:, None], *args[1:]), kwargs | {NAME: reduced}
 
     def after(_module: nn.Module, _args: Any, kwargs: Any, output: Any) -> Any:
         if kwargs.get(NAME) is None:
             return None
         hidden = output[0] if isinstance(output, tuple) else output
-        first = hidden[0, kwargs[NAME].first][:, None]
+        first = hidden.squeeze(0)[kwargs[NAME].first][:, None]
         return (first, *output[1:]) if isinstance(output, tuple) else first
 
     if reduces:

@@ -5,7 +5,7 @@ of which a batch uses 300: 15 ms of a step of 400 (MiniLM, 2 cores of Zen 3). Wh
 shards at once where the machine's products allow it (`row_products`): 17 ms less than four shards each for itself.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
@@ -24,24 +24,28 @@ _scratch: dict[tuple[Any, ...], list[torch.Tensor]] = {}
 
 
 def deliver(p: nn.Parameter, layout: Layout, write: Callable[[torch.Tensor], object]) -> None:
-    """Have `write` fill the gradient of `p`, or a tensor to add to it where the pass has used `p` before."""
+    """Have `write` fill the gradient of `p`, or a tensor to add to it where the pass has used `p` before: aside."""
     if p.grad is None:
         p.grad = torch.zeros_like(p)
         layout.used[id(p)] = torch.empty(0, dtype=torch.int64, device=p.device)
-    if id(p) in layout.written:
-        if layout.exact:
-            raise InputError("a weight that is used twice cannot be summed by shards: set train.exact to false")
+    again = id(p) in layout.written
+    if again and layout.exact:
+        raise InputError("a weight that is used twice cannot be summed by shards: set train.exact to false")
+    layout.written.add(id(p))
+    grad = p.grad
+
+    def add() -> None:
         layout.used.pop(id(p), None)
-        more = torch.zeros_like(p)
+        more = torch.zeros_like(grad)
         write(more)
-        p.grad.add_(more)
-    else:
-        layout.written.add(id(p))
-        write(p.grad)
+        grad.add_(more)
+
+    layout.aside.do(add if again else partial(write, grad))
 
 
-def _copy(total: torch.Tensor, out: torch.Tensor) -> None:
-    out.copy_(total)
+def sum_rows(g: torch.Tensor, sizes: Sizes, out: torch.Tensor) -> None:
+    """The sum of g's rows (n, d), over shards, into `out`, fp32 (d,)."""
+    out.copy_(tree_sum(part.sum(0, dtype=torch.float32) for part in torch.split_with_sizes(g, sizes)))
 
 
 def sum_products(g: torch.Tensor, rows: torch.Tensor, sizes: Sizes, out: torch.Tensor) -> None:
@@ -83,13 +87,12 @@ class _Linear(torch.autograd.Function):
         rows, weight = ctx.saved_tensors
         module, layout, sizes = ctx.module, ctx.layout, ctx.sizes
         g, x_grad = grads[0].reshape(-1, weight.shape[0]), None
-        if ctx.needs_input_grad[0]:
-            x_grad = by_rows(torch.mm, g, weight, sizes, layout.least_rows).view(*grads[0].shape[:-1], -1)
         if ctx.needs_input_grad[1]:
             deliver(module.weight, layout, partial(sum_products, g, rows, sizes))
         if ctx.needs_input_grad[2]:
-            total = tree_sum(part.sum(0, dtype=torch.float32) for part in torch.split_with_sizes(g, sizes))
-            deliver(module.bias, layout, partial(_copy, total))
+            deliver(module.bias, layout, partial(sum_rows, g, sizes))
+        if ctx.needs_input_grad[0]:
+            x_grad = by_rows(torch.mm, g, weight, sizes, layout.least_rows).view(*grads[0].shape[:-1], -1)
         return x_grad, None, None, None, None
 
 
@@ -109,20 +112,22 @@ class _LayerNorm(torch.autograd.Function):
         module, layout = ctx.module, ctx.layout
         flat = [tensor.reshape(-1, tensor.shape[-1]) for tensor in (grads[0], *rowed)]
 
-        def backward(parts: Iterable[torch.Tensor], mask: list[bool]) -> list[torch.Tensor]:
+        def backward(parts: Sequence[torch.Tensor], at: int) -> torch.Tensor:
+            """The gradient of x (0) or of the weight (1), of some rows."""
             g, x, mean, scale = parts
+            x, mask = x.to(weight.dtype), [at == 0, at == 1, False]
             call = torch.ops.aten.native_layer_norm_backward
-            return call(g, x.to(weight.dtype), weight.shape, mean, scale, weight, bias, mask)  # type: ignore[no-any-return]
+            return call(g, x, weight.shape, mean, scale, weight, bias, mask)[at]  # type: ignore[no-any-return]
 
-        x_grad = backward(flat, [True, False, False])[0].view_as(rowed[0]).to(rowed[0].dtype)
-        if any(ctx.needs_input_grad[1:3]):
+        def write(out: torch.Tensor) -> None:
             shards = zip(*(torch.split_with_sizes(tensor, ctx.sizes) for tensor in flat), strict=True)
-            found = [backward(shard, [False, True, bias is not None]) for shard in shards]
-            for at, p in ((1, module.weight), (2, module.bias)):
-                if ctx.needs_input_grad[at]:
-                    total = tree_sum(sums[at] for sums in found)
-                    deliver(p, layout, partial(_copy, total))
-        return x_grad, None, None, None, None
+            out.copy_(tree_sum(backward(shard, 1) for shard in shards))
+
+        if ctx.needs_input_grad[1]:
+            deliver(module.weight, layout, write)
+        if ctx.needs_input_grad[2]:
+            deliver(module.bias, layout, partial(sum_rows, flat[0], ctx.sizes))
+        return backward(flat, 0).view_as(rowed[0]).to(rowed[0].dtype), None, None, None, None
 
 
 def sum_by_id(ids: torch.Tensor, g: torch.Tensor, sizes: Sizes, out: torch.Tensor) -> None:
@@ -159,11 +164,11 @@ class _Embedding(torch.autograd.Function):
         if layout.queued:
             deliver(table, layout, partial(sum_by_id, ids, g, ctx.sizes))
             return None, None, None, None
-        used, at = ids.unique(return_inverse=True)
-        shards = zip(torch.split_with_sizes(at, ctx.sizes), torch.split_with_sizes(g, ctx.sizes), strict=True)
-        total = tree_sum(g.new_zeros(len(used), g.shape[-1]).index_add_(0, rows, part) for rows, part in shards)
 
         def write(out: torch.Tensor) -> None:
+            used, at = ids.unique(return_inverse=True)
+            shards = zip(torch.split_with_sizes(at, ctx.sizes), torch.split_with_sizes(g, ctx.sizes), strict=True)
+            total = tree_sum(g.new_zeros(len(used), g.shape[-1]).index_add_(0, rows, part) for rows, part in shards)
             before = layout.used.get(id(table))
             out.zero_() if before is None else out.index_fill_(0, before, 0)
             out.index_copy_(0, used, total)

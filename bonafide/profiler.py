@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from torch._C._profiler import _ExperimentalConfig
 from torch.profiler import profile, record_function
 
 
@@ -30,7 +31,8 @@ class Profiler:
     def _record(self) -> None:
         if self.session is None:
             os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else two lines of noise on standard error; 0 shows all
-            self.session = profile(record_shapes=True)
+            every_thread = _ExperimentalConfig(profile_all_threads=True)  # also what is computed aside
+            self.session = profile(record_shapes=True, experimental_config=every_thread)
             self.session.start()
         else:
             self.marker.__exit__(None, None, None)

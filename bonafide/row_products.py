@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from bonafide.aside import Aside
+
 TRIED = (16, 32, 64)  # rows; what is below them is padded up to them
 MOST = 4096  # rows that are tried out: 1 s at 768 x 3072 on two cores
 
@@ -34,33 +36,32 @@ def by_rows(
     return out
 
 
-def least_rows(model: nn.Module, rows: int) -> int:
+def least_rows(model: nn.Module, rows: int, aside: Aside) -> int:
     """The smallest of `TRIED` from which on all products of the model's shapes are alike; 0 if there is none.
 
-    `rows` is about what the job multiplies at once. What it says is the same at every start on one machine. On a GPU
-    it is 0: cuBLAS chooses among many kernels by the number of rows, too many to try.
+    `rows` is about what the job multiplies at once; backward products are tried while threads are shared as `aside`
+    does. What it says is the same at every start on one machine. On a GPU it is 0: cuBLAS chooses among many kernels by
+    the number of rows, too many to try.
     """
     found: Any = {(m.in_features, m.out_features) for m in model.modules() if isinstance(m, nn.Linear)}
     device, rows = next(model.parameters()).device, min(MOST, max(256, rows))
     if device.type != "cpu":
         return 0
-    return next((least for least in TRIED if all(_alike(shape, least, rows, device) for shape in sorted(found))), 0)
+    return next((least for least in TRIED if all(_alike(shape, least, rows, aside) for shape in sorted(found))), 0)
 
 
-def _alike(shape: tuple[int, int], least: int, rows: int, device: torch.device) -> bool:
+def _alike(shape: tuple[int, int], least: int, rows: int, aside: Aside) -> bool:
     """Whether forward and backward products of `least` and more rows are bitwise those of `rows` rows."""
     inner, outer = shape
-    chance = torch.Generator(device).manual_seed(0)
+    chance = torch.Generator().manual_seed(0)
     x, weight, g, bias = (
-        torch.randn(shape, generator=chance, device=device)
-        for shape in ((rows, inner), (outer, inner), (rows, outer), (outer,))
+        torch.randn(shape, generator=chance) for shape in ((rows, inner), (outer, inner), (rows, outer), (outer,))
     )
-    forward, backward = torch.addmm(bias, x, weight.t()), torch.mm(g, weight)
     counts = {least, least + 1, least + 3, 2 * least - 1, 3 * least, rows // 4, rows // 4 + 1, rows // 3, rows // 2}
-    for count in sorted(count for count in counts if least <= count <= rows):
-        for part in (slice(0, count), slice(rows - count, rows)):
-            if not torch.equal(torch.addmm(bias, x[part], weight.t()), forward[part]):
-                return False
-            if not torch.equal(torch.mm(g[part], weight), backward[part]):
-                return False
-    return True
+    parts = [part for n in sorted(counts) if least <= n <= rows for part in (slice(0, n), slice(rows - n, rows))]
+    forward = torch.addmm(bias, x, weight.t())
+    if not all(torch.equal(torch.addmm(bias, x[part], weight.t()), forward[part]) for part in parts):
+        return False
+    with aside.shared():
+        backward = torch.mm(g, weight)
+        return all(torch.equal(torch.mm(g[part], weight), backward[part]) for part in parts)

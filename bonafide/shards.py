@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from bonafide import chance
+from bonafide.aside import Aside
 
 Sizes = list[int]
 """Rows of each shard, in order."""
@@ -35,6 +36,8 @@ class Layout:
         """From so many rows on a product gives a row the same bits whatever their number; 0: not known."""
         self.lowered: dict[int, torch.Tensor] = {}
         """By its id, a weight in the dtype that autocast would cast it to."""
+        self.aside = Aside()
+        """Where the gradients of weights are computed."""
         self.taken: set[int] = set()
         """The id of each parameter whose gradient its module writes, not autograd."""
         self.written: set[int] = set()

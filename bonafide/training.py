@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from bonafide.aside import Aside
 from bonafide.batch import Batch
 from bonafide.frozen import Frozen
 from bonafide.gradients import take_over, written
@@ -53,8 +54,11 @@ class Engine:
         others = take_over(model, layout) if self.packed else []
         if others and layout.exact:
             raise ValueError(f"{others[0]} cannot be summed by shards: set train.exact to false")
+        layout.aside = Aside(1 if layout.queued else torch.get_num_threads())
         if layout.exact:
-            layout.least_rows = least_rows(model, round(self.tokens.lengths.mean() * self.recipe.batch_size))
+            layout.least_rows = least_rows(
+                model, round(self.tokens.lengths.mean() * self.recipe.batch_size), layout.aside
+            )
         self.frozen = Frozen(model, packed=self.packed)
         self.inputs = self.frozen.cache(self.tokens)
         optimizer = FlatAdamW(model, self.recipe.weight_decay)
@@ -109,7 +113,8 @@ class Engine:
         with self.watch("forward and backward"), written(self.optimizer.trained.values(), self.layout):
             losses = self._losses(batch, key) / len(ordered) if batch else torch.empty(0)
             if batch:
-                losses.sum().backward()  # type: ignore[no-untyped-call]
+                with self.layout.aside.shared():
+                    losses.sum().backward()  # type: ignore[no-untyped-call]
         return tree_sum(losses.detach()[first:end].sum() for first, end in pairwise(cuts.tolist()))
 
     def _losses(self, batch: Batch, key: int) -> torch.Tensor:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -225,6 +226,16 @@ def test_a_trace_has_exactly_the_asked_steps(tmp_path, first, made, close):
     products = [event for event in found["traceEvents"] if event["name"] == "aten::addmm"]
     assert len(products) == len([step for step in recorded if step <= made])
     assert products[0]["args"]["Input Dims"][1] == [4, 16]
+
+
+def test_a_trace_has_what_another_thread_computes(tmp_path):
+    profiler = Profiler(1, 1, tmp_path / "steps.pt.trace.json.gz")
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(torch.mm, torch.ones(3, 3), torch.ones(3, 3)).result()
+    torch.mm(torch.ones(3, 3), torch.ones(3, 3))
+    profiler.step()
+    found = json.loads(gzip.decompress(profiler.path.read_bytes()))["traceEvents"]
+    assert len({event["tid"] for event in found if event["name"] == "aten::mm"}) == 2
 
 
 def test_no_steps_leave_no_trace_and_cost_nothing(tmp_path):

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from bonafide import row_products
+from bonafide.aside import Aside
 from bonafide.row_products import by_rows, least_rows
 
 
@@ -14,16 +15,16 @@ def model():
 
 
 def test_what_this_machine_says_is_one_of_the_tried_and_stays():
-    found = least_rows(model(), 300)
+    found = least_rows(model(), 300, Aside())
     assert found in (0, *row_products.TRIED)
-    assert least_rows(model(), 300) == found
+    assert least_rows(model(), 300, Aside()) == found
 
 
 @settings(deadline=None, max_examples=40)
 @given(st.integers(1, 200), st.integers(0, 100))
 def test_a_row_has_the_same_bits_among_any_others(count, start):
     """Of any rows where this machine allows it; of whole shards everywhere."""
-    least = least_rows(model(), 300)
+    least = least_rows(model(), 300, Aside())
     torch.manual_seed(1)
     rows, matrix = torch.randn(300, 96), torch.randn(96, 64)
     part = slice(start, start + count) if least else slice(100, 200)
@@ -52,4 +53,4 @@ def test_where_it_is_not_so_every_shard_is_multiplied_for_itself():
 def test_a_product_that_depends_on_the_number_of_rows_is_found_out(monkeypatch):
     real = torch.mm
     monkeypatch.setattr(torch, "mm", lambda a, b, **options: real(a, b, **options) * (1 + 1e-6 * (len(a) % 2)))
-    assert least_rows(model(), 300) == 0
+    assert least_rows(model(), 300, Aside()) == 0
