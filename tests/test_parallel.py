@@ -125,14 +125,16 @@ def run_experiments(project, uri: str, first: int) -> None:
         changed = f"train.learning_rate={first + number}e-4"
         done = project.run("dvc", "exp", "run", "--queue", "-n", f"e{number}", "-S", changed)
         assert done.returncode == 0, done.stderr
-    started = project.run("dvc", "queue", "start", "-j", str(CLONES), MLFLOW_TRACKING_URI=uri)
-    assert started.returncode == 0, started.stderr
+    env = os.environ | {"MLFLOW_TRACKING_URI": uri, "DVC_SITE_CACHE_DIR": str(project.folder.parent / "site")}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}  # workers would keep a pipe open
+    subprocess.run(["dvc", "queue", "start", "-j", str(CLONES)], cwd=project.folder, env=env, check=True, **quiet)
 
     def states() -> Counter[str]:
         shown = project.run("dvc", "queue", "status").stdout
         return Counter(word for word in shown.split() if word in {"Queued", "Running", "Success", "Failed"})
 
     wait_for(lambda: not states().keys() & {"Queued", "Running"}, seconds=900)
+    project.run("dvc", "queue", "stop", "--kill")
     assert states() == Counter(Success=CLONES), project.run("dvc", "queue", "logs", "e0").stdout
     assert not list((project.folder / ".bonafide/undelivered").glob("*.json"))
 
@@ -167,4 +169,5 @@ def test_eight_experiments_of_dvc_at_once(project, stores, kind, round_):
     run_experiments(project, stores[kind], 1 + CLONES * (3 * round_ + STORES.index(kind)))
     check_experiments(client, client.get_experiment_by_name(name).experiment_id)
     assert project.git("status", "--porcelain") == ""
+    project.run("dvc", "queue", "remove", "--success")
     project.run("dvc", "exp", "remove", "--all-commits")
