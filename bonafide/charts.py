@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import floor, sqrt
-from typing import TypedDict
+from typing import Any
 
 from markupsafe import Markup
 
@@ -33,16 +33,6 @@ NUMBERED = 30  # units of a cell's side from which it has its count written in
 DARK = 0.5  # share of a true class from which a cell's number is written light
 MATRIX = 16  # a confusion matrix of more classes is folded: two digits need 17 units
 MATRIX_NAMES = 110  # units that leave 16 classes those 17
-
-
-class Bin(TypedDict):
-    """One bin of a calibration diagram; all but `rows` are None where it has none."""
-
-    rows: int
-    confidence: float | None
-    accuracy: float | None
-    low: float | None
-    high: float | None
 
 
 def _names_width(names: Sequence[str]) -> float:
@@ -168,8 +158,11 @@ def interval(value: float, low: float, high: float, *, ends: tuple[float, float]
     )
 
 
-def reliability(bins: Sequence[Bin], *, label: str) -> Markup:
-    """Calibration diagram: accuracy by confidence, 95% whiskers, larger dots for more rows; the diagonal is right."""
+def reliability(bins: Sequence[Mapping[str, Any]], *, label: str) -> Markup:
+    """Calibration diagram: accuracy by confidence, 95% whiskers, larger dots for more rows; the diagonal is right.
+
+    A bin has `rows`, `confidence`, `accuracy`, `low` and `high`; all but `rows` are None where it has none.
+    """
     filled = [b for b in bins if b["rows"] and b["confidence"] is not None and b["accuracy"] is not None]
     lows = [value for b in filled for value in (b["confidence"], b["low"]) if value is not None]
     start = floor(4 * min(lows, default=0)) / 4  # two classes have no confidence below a half
@@ -179,7 +172,7 @@ def reliability(bins: Sequence[Bin], *, label: str) -> Markup:
     marks = [_axes((36, 312), y, [(x(v), v) for v in levels], levels, ("confidence", "accuracy"))]
     marks.append(line(x(start), y(start), x(1), y(1), "dash"))
     for b in filled:
-        at, hit = x(b["confidence"] or 0.0), b["accuracy"] or 0.0
+        at, hit = x(b["confidence"]), b["accuracy"]
         low, high = (hit if b["low"] is None else b["low"]), (hit if b["high"] is None else b["high"])
         words = f"{count(b['rows'])} rows: confidence {score(b['confidence'])}, accuracy {score(hit)}"
         whisker = line(at, y(low), at, y(high), "line l1")

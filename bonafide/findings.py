@@ -1,5 +1,6 @@
 """What validate found, as facts for other stages and as a page for people: counts, names and ids, never texts."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -111,19 +112,16 @@ def verdict(rows: int, quarantined: int, checks: Sequence[Check]) -> str:
 def draw(facts: Facts) -> dict[str, Markup]:
     """The page's charts: labels by split, lengths, reasons and each slice column."""
     splits, lengths = facts["splits"], facts["lengths"]
-    totals: dict[str, int] = {}
+    totals: Counter[str] = Counter()
     for rows in splits.values():
-        for label, n in rows.items():
-            totals[label] = totals.get(label, 0) + n
-    labels = sorted(totals, key=lambda label: -totals[label])[:DRAWN]
-    series = {label: [facts["shares"][split][label] for split in splits] for label in labels}
+        totals.update(rows)
+    series = {label: [facts["shares"][split][label] for split in splits] for label, _ in totals.most_common(DRAWN)}
+    rows_of = [(split, sum(rows.values())) for split, rows in splits.items()]
     figures = {
-        "Share of each label in each split": charts.grouped_bars(list(splits), series, label="Label shares by split")
+        "Share of each label in each split": charts.grouped_bars(list(splits), series, label="Label shares by split"),
+        "Rows in each split": charts.bars(rows_of, label="Rows by split"),
+        "Characters per text": charts.histogram(lengths["edges"], lengths["counts"], label="Characters per text"),
     }
-    figures["Rows in each split"] = charts.bars(
-        [(s, sum(n.values())) for s, n in splits.items()], label="Rows by split"
-    )
-    figures["Characters per text"] = charts.histogram(lengths["edges"], lengths["counts"], label="Characters per text")
     for name, found in facts["slices"].items():
         if "histogram" in found:
             figures[name] = charts.histogram(**found["histogram"], label=f"Rows by {name}")
