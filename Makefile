@@ -40,7 +40,7 @@ serve: setup            ## the champion over HTTP, on this machine only: bonafid
 	bonafide serve --port 5001
 
 # In a copy of the working tree: a trial changes nothing here.
-smoke: setup            ## the whole pipeline on a small sample, under 90 s
+smoke: setup            ## the whole pipeline on a small sample, some 90 s
 	rm -rf .bonafide/smoke && mkdir -p .bonafide/smoke
 	git ls-files -z --cached --others --exclude-standard | tar -c --null -T - | tar -x -C .bonafide/smoke
 	cp recipes/smoke.yaml .bonafide/smoke/params.yaml
