@@ -73,11 +73,11 @@ def by_length(reads: Reads, packed: Batch) -> torch.Tensor:
     query, key, value, scale, window = reads
     whole = window is None or window >= blocks.SHORT - 1
     short = packed.short if whole and blocks.alike(*query.shape[1:]) else 0
-    laid_out = packed.blocks(query.shape[1]) if short else None
-    if laid_out and short == len(packed.lengths):
-        return blocks.attend(query, key, value, laid_out, scale)
-    if not laid_out:
+    if not short:
         return by_runs(reads, packed)
+    laid_out = packed.blocks(query.shape[1])
+    if short == len(packed.lengths):
+        return blocks.attend(query, key, value, laid_out, scale)
     tokens = sum(packed.lengths[:short])
     firsts = tokens if packed.hidden is None else short
     cuts = ((query, firsts), (key, tokens), (value, tokens))

@@ -35,6 +35,9 @@ MATRIX = 16  # a confusion matrix of more classes is folded: two digits need 17 
 MATRIX_NAMES = 110  # units that leave 16 classes those 17
 
 
+Pair = tuple[float, float]
+
+
 def _names_width(names: Sequence[str]) -> float:
     return min(NAMES, max((text_width(shorten(name, NAMES)) for name in names), default=0)) + 10
 
@@ -49,13 +52,7 @@ def _baseline(x: Scale, marks: Sequence[float], top: float, bottom: float) -> Ma
     return Markup("").join(lines_ + [text(x(m), bottom + 15, tick(m), "m c") for m in marks])
 
 
-def _axes(
-    ends: tuple[float, float],
-    y: Scale,
-    columns: Sequence[tuple[float, float]],
-    rows: Sequence[float],
-    names: tuple[str, str],
-) -> Markup:
+def _axes(ends: Pair, y: Scale, columns: Sequence[Pair], rows: Sequence[float], names: tuple[str, str]) -> Markup:
     """Gridlines between the `ends` in units, ticks of both axes (columns as (units, value)), and the axes' names."""
     left, right, bottom = *ends, y(rows[0])
     marks = [line(left, y(r), right, y(r), "gridline") + text(left - 6, y(r) + 4, tick(r), "m e") for r in rows]
@@ -111,7 +108,7 @@ def histogram(edges: Sequence[float], counts: Sequence[int], *, label: str) -> M
     return chart(height, label, *marks, line(left, y(0), WIDTH - 8, y(0), "axis"))
 
 
-def lines(series: Mapping[str, Sequence[tuple[float, float]]], *, label: str, x: str, y: str) -> Markup:
+def lines(series: Mapping[str, Sequence[Pair]], *, label: str, x: str, y: str) -> Markup:
     """One line a series of (x, y) points; short series have dots. `x` and `y` name the axes."""
     points = [point for line_ in series.values() for point in line_] or [(0.0, 0.0)]
     first, last = min(p[0] for p in points), max(p[0] for p in points)
@@ -147,15 +144,13 @@ def ladder(rows: Sequence[tuple[str, float, float, float]], *, label: str, stron
     return chart(bottom + 20, label, *marks)
 
 
-def interval(value: float, low: float, high: float, *, ends: tuple[float, float], mark: float) -> Markup:
+def interval(value: float, low: float, high: float, *, ends: Pair, mark: float) -> Markup:
     """A dot with its whisker on the scale of its column's `ends`, small enough for a table's cell; a line at `mark`."""
     x = linear(*ends, 6, 154)
     words = f"{score(value)} ({score(low)} to {score(high)})"
     reference, whisker = line(x(mark), 0, x(mark), 20, "dash"), line(x(low), 10, x(high), 10, "line l1")
-    dot = circle(x(value), 10, 4, "f1")
-    return element(
-        "svg", reference, whisker, dot, class_="chart cell", viewBox="0 0 160 20", role="img", aria_label=words
-    )
+    marks = [reference, whisker, circle(x(value), 10, 4, "f1")]
+    return element("svg", *marks, class_="chart cell", viewBox="0 0 160 20", role="img", aria_label=words)
 
 
 def reliability(bins: Sequence[Mapping[str, Any]], *, label: str) -> Markup:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bonafide.aside import Aside
+from bonafide.aside import Aside, mostly_trained
 from bonafide.batch import Batch
 from bonafide.frozen import Frozen
 from bonafide.gradients import take_over, written
@@ -54,11 +54,11 @@ class Engine:
         others = take_over(model, layout) if self.packed else []
         if others and layout.exact:
             raise ValueError(f"{others[0]} cannot be summed by shards: set train.exact to false")
-        layout.aside = Aside(1 if layout.queued else torch.get_num_threads())
+        shares = self.packed and not layout.queued and mostly_trained(model)
+        layout.aside = Aside(torch.get_num_threads() if shares else 1)
         if layout.exact:
-            layout.least_rows = least_rows(
-                model, round(self.tokens.lengths.mean() * self.recipe.batch_size), layout.aside
-            )
+            rows = round(self.tokens.lengths.mean() * self.recipe.batch_size)
+            layout.least_rows = least_rows(model, rows, layout.aside)
         self.frozen = Frozen(model, packed=self.packed)
         self.inputs = self.frozen.cache(self.tokens)
         optimizer = FlatAdamW(model, self.recipe.weight_decay)

@@ -66,6 +66,21 @@ def test_what_the_other_half_raises_is_raised_at_the_end_and_threads_come_back(t
     assert torch.get_num_threads() == 2
 
 
+def test_threads_are_shared_where_the_weights_that_products_pass_are_trained(two_threads):
+    """Not of low-rank changes, and not of an architecture whose gradients autograd keeps: a half would only wait."""
+
+    def shares(architecture="bert", frozen=lambda _: False, **changes):
+        model = build_model(architecture)
+        for name, p in model.named_parameters():
+            p.requires_grad_(not frozen(name))
+        return build_engine(model, random_tokens(20), **changes).layout.aside.threads == 2
+
+    assert shares()
+    assert shares(frozen=lambda name: "layer.0." in name or "embeddings" in name)
+    assert not shares(frozen=lambda name: ".layer." in name and "attention.self.query" not in name)
+    assert not shares("deberta-v2", exact=False)
+
+
 def test_a_training_by_two_halves_repeats_bit_for_bit_and_agrees_with_one_thread(two_threads):
     def train(threads):
         torch.set_num_threads(threads)
