@@ -56,17 +56,15 @@ BARS = {"service": 1e-6, "alone": 1e-6, "pipeline": 1e-4}
 
 def alone() -> Any:
     """MLflow's server on the package, each request in a pass of its own."""
-    from threading import Lock
-
     import mlflow.pyfunc
     from mlflow.pyfunc import scoring_server
 
     model = mlflow.pyfunc.load_model(os.environ[PACKAGE])
-    service, lock = model.unwrap_python_model(), Lock()
+    service = model.unwrap_python_model()
+    predict, hand = service.reader.predict, service.together.hand
 
     def together(texts: Sequence[str]) -> Any:
-        with lock:  # the tokenizer's state is not for two
-            return service.reader.predict(texts)
+        return hand.submit(predict, texts).result()
 
     service.together = together
     return scoring_server.init(model)

@@ -1,5 +1,6 @@
 """What MLflow serves: a column of raw texts to labels and probabilities."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,14 @@ class Service(PythonModel):
 
         Code, libraries and machine may have changed since, and numbers say whether that matters.
         """
-        self.reader = load(Path(context.artifacts["model"]), context.model_config)
+        hand = ThreadPoolExecutor(1, "model")
+        self.reader = hand.submit(load, Path(context.artifacts["model"]), context.model_config).result()
         probe = read_json(Path(context.artifacts["probe"]))
-        moved = drift(self.reader, probe["texts"], probe["probabilities"])
+        moved = hand.submit(drift, self.reader, probe["texts"], probe["probabilities"]).result()
         if moved > DRIFT:
             raise InputError(f"the model's probabilities are not those of its promotion: they differ by {moved:.2g}")
         say(f"serve: probabilities are those of the promotion within {moved:.1g}")
-        self.together = Together(self.reader.predict)
+        self.together = Together(self.reader.predict, hand)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:  # noqa: ARG002
         """`label` and `probabilities` (by class) of each row's `text`; a bad row raises what the server says as 400."""
