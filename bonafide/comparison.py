@@ -6,6 +6,7 @@ import numpy as np
 
 from bonafide.measures import Sums
 from bonafide.metrics import from_sums
+from bonafide.numerals import p_value
 from bonafide.statistics import mcnemar, percentile, permutation_test
 from tasks import Floats
 
@@ -63,7 +64,7 @@ def judge(split: str, compared: Facts, ours: Sums, shell: Sums, margin: float, s
     sentence = (
         f"{opening}: {NAMES.get(metric, metric)} on {split} is {mine:.3f} against {other:.3f}, a difference of "
         f"{_signed(compared['difference'])} (95% interval {_signed(compared['low'])} to {_signed(compared['high'])}, "
-        f"p = {compared['p_value']:.2g}), {closing}."
+        f"p {p_value(compared['p_value'])}), {closing}."
     )
     facts = {name: compared[name] for name in ("metric", "difference", "low", "high", "p_value")}
     return {"outcome": outcome, "sentence": sentence, "split": split, "margin": margin} | facts
