@@ -96,7 +96,9 @@ def measure(model: Any, case: Case, arm: str, steps: int) -> Figures:
     torch.use_deterministic_algorithms(strict)
     texts, model = make_texts(case, WARMUP + steps), copy.deepcopy(model)
     rates = {"learning_rate": 2e-5, "warmup_ratio": 0.1, "weight_decay": 0.01, "max_grad_norm": 1.0}
-    recipe = Recipe(epochs=1, batch_size=case.texts, accumulation=1, shards=4, exact=exact, seed=1, **rates)
+    recipe = Recipe(
+        epochs=1, batch_size=case.texts, accumulation=1, shards=4, exact=exact, precision="bf16", seed=1, **rates
+    )
     running = Engine(model, texts, loss, recipe, World(exact=exact), lambda _: nullcontext()).steps()
     wait(model)
     first, *_ = [float(next(running).loss) for _ in range(WARMUP)]
@@ -145,7 +147,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     name = torch.cuda.get_device_name() if options.device == "cuda" else "cpu"
-    rate = matrix_rate(options.device, 16_384, 4096, 4096)
+    rate = matrix_rate(
+        options.device, torch.bfloat16 if options.device == "cuda" else torch.float32, 16_384, 4096, 4096
+    )
     print(f"{name}, torch {torch.__version__}, {rate / 1e12:,.1f} TFLOP/s")
     print(f"{'':40} {'':12} {'ms a step':>9} {'tokens/s':>10} {'MFU':>6} {'price':>6} {'MB':>7}")
     summary: dict[str, Any] = {"device": name, "torch": torch.__version__, "rate": rate}

@@ -7,7 +7,11 @@
 lock, one of them sentence-transformers too. Each run has a process of its own; the arms take turns, `--repeats`
 rounds of them, and ratios are taken within a round. Every arm trains on the same rows for 4 steps and then `--steps`
 timed ones. The rows are those of exactly `--steps` batches, so that the timed stretch is one epoch long however the
-batches are ordered: HF's group_by_length begins with the longest.
+batches are ordered: HF's group_by_length begins with the longest. It sorts 50 batches together, so 50 steps are what a
+whole table is to it.
+
+`exact` and `fast` are as in params.yaml, so their products are bf16 where the machine has it; `exact-fp32` and
+`trainer-bf16` are for a comparison of like with like.
 
 `--accuracy` adds the whole recipe with `--seeds` seeds, scored on test; `--growth` adds longer texts, more rows and
 more processes, all made up. Bars are for the `exact` engine, and the matrix rate's only for a CPU. Sizes, MFU and the
@@ -33,7 +37,7 @@ from bonafide import environment, ragged
 from bonafide.params import load_params
 
 ROOT = Path(__file__).parents[1]
-ARMS = ("defaults", "trainer", "loop", "sentence-transformers", "exact", "fast")
+ARMS = ("defaults", "trainer", "trainer-bf16", "loop", "sentence-transformers", "exact", "fast", "exact-fp32")
 JUDGED = "exact"
 BARS = {"ratio_vs_trainer": 1.5, "ratio_vs_defaults": 6.0, "gemm_fraction": 0.70}
 WARMUP = 4
@@ -233,7 +237,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=Path())
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
-    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--repeats", type=int, default=3, help="0: no speed run")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--sample", type=float, default=1.0, help="share of the training rows, for --accuracy")

@@ -101,10 +101,12 @@ def attend(
 ) -> torch.Tensor:
     """Softmax attention of query (tokens or texts, heads, d) on key and value (tokens, heads, d) within each text.
 
-    fp32; `scale` None is 1 / sqrt(d). Returns the query's shape.
+    Computed in fp32; `scale` None is 1 / sqrt(d). Returns the query's shape and dtype.
     """
     scale = query.shape[-1] ** -0.5 if scale is None else scale
-    return _Attention.apply(query, key, value, blocks, scale)  # type: ignore[no-any-return, no-untyped-call]
+    with torch.autocast("cpu", enabled=False):
+        out = _Attention.apply(query.float(), key.float(), value.float(), blocks, scale)  # type: ignore[no-untyped-call]
+    return out.to(query.dtype)  # type: ignore[no-any-return]
 
 
 @cache

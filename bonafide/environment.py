@@ -17,7 +17,7 @@ import psutil
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 CPUINFO = Path("/proc/cpuinfo")
-VECTORS = ("avx512f", "avx2", "avx")  # on which kernels of torch and MKL depend
+VECTORS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2", "avx")  # on which kernels of torch and MKL depend
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "scipy", "scikit-learn", "pyarrow", "pandas")
 
 PINNED = {
@@ -31,6 +31,8 @@ PINNED = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",  # bf16's kernels are made for each number of rows, 0.8 MB each: with its
+    "LRU_CACHE_CAPACITY": "64",  # 1,024, and torch's own as many, the default job grows to 3.1 GB
 }
 """Set before any of these libraries is imported; none may use a network or a pickle behind our back."""
 

@@ -76,6 +76,7 @@ class ShardedEngine(Engine):
         decays = decayed(self.model)
         shard(self.model, self.world)
         self.layout.move(next(self.model.parameters()).device)
+        self.layout.products = torch.bfloat16 if self.layout.queued else torch.float32  # as `shard` has the weights
         self.parameters = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         return RowsAdamW(self.parameters, decays, self.recipe.weight_decay, self.world)
 

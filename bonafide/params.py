@@ -113,6 +113,7 @@ class Train:
     accumulation: Annotated[int, Field(ge=1, le=65536)]
     """Parts of a batch that go through the model one after the other."""
     gradient_checkpointing: bool
+    precision: Literal["bf16", "fp32"]
     exact: bool
     shards: Annotated[int, Field(ge=1, le=1024)]
     """Fixed parts of a batch whose sums are added in a fixed order."""

@@ -24,12 +24,12 @@ PHASES = ("data", "forward and backward", "reduce", "optimizer", "validation", "
 Meters = dict[str, tuple[Callable[[], float], float]]  # name to (joules so far, where the counter wraps)
 
 
-def matrix_rate(device: str, tokens: int, width: int, inner: int) -> float:
-    """FLOP/s of this machine at (tokens x width) @ (width x inner): fp32 on the CPU, bf16 on CUDA; in under 0.5 s.
+def matrix_rate(device: str, kind: torch.dtype, tokens: int, width: int, inner: int) -> float:
+    """FLOP/s of this machine at (tokens x width) @ (width x inner), in under 0.5 s.
 
     The best of some tries, with 64 rows and then doubling up to `tokens` while a try takes less than 50 ms.
     """
-    kind, repeats = (torch.bfloat16, 20) if device.startswith("cuda") else (torch.float32, 1)
+    repeats = 20 if device.startswith("cuda") else 1
     chance = torch.Generator(device).manual_seed(0)  # its own: measuring changes no result
     left = torch.randn(min(tokens, 16384), width, generator=chance, device=device, dtype=kind)
     right = torch.randn(width, inner, generator=chance, device=device, dtype=kind)

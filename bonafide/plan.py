@@ -21,6 +21,7 @@ class Recipe:
     accumulation: int
     shards: int
     exact: bool
+    precision: str
     seed: int
 
 

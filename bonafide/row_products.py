@@ -36,8 +36,8 @@ def by_rows(
     return out
 
 
-def least_rows(model: nn.Module, rows: int, aside: Aside) -> int:
-    """The smallest of `TRIED` from which on all products of the model's shapes are alike; 0 if there is none.
+def least_rows(model: nn.Module, rows: int, aside: Aside, dtype: torch.dtype = torch.float32) -> int:
+    """The smallest of `TRIED` from which on all products of the model's shapes in `dtype` are alike; 0: there is none.
 
     `rows` is about what the job multiplies at once; backward products are tried while threads are shared as `aside`
     does. What it says is the same at every start on one machine. On a GPU it is 0: cuBLAS chooses among many kernels by
@@ -47,16 +47,16 @@ def least_rows(model: nn.Module, rows: int, aside: Aside) -> int:
     device, rows = next(model.parameters()).device, min(MOST, max(256, rows))
     if device.type != "cpu":
         return 0
-    return next((least for least in TRIED if all(_alike(shape, least, rows, aside) for shape in sorted(found))), 0)
+    tried = (least for least in TRIED if all(_alike(shape, least, rows, aside, dtype) for shape in sorted(found)))
+    return next(tried, 0)
 
 
-def _alike(shape: tuple[int, int], least: int, rows: int, aside: Aside) -> bool:
+def _alike(shape: tuple[int, int], least: int, rows: int, aside: Aside, dtype: torch.dtype) -> bool:
     """Whether forward and backward products of `least` and more rows are bitwise those of `rows` rows."""
     inner, outer = shape
     chance = torch.Generator().manual_seed(0)
-    x, weight, g, bias = (
-        torch.randn(shape, generator=chance) for shape in ((rows, inner), (outer, inner), (rows, outer), (outer,))
-    )
+    shapes = (rows, inner), (outer, inner), (rows, outer), (outer,)
+    x, weight, g, bias = (torch.randn(shape, generator=chance, dtype=dtype) for shape in shapes)
     counts = {least, least + 1, least + 3, 2 * least - 1, 3 * least, rows // 4, rows // 4 + 1, rows // 3, rows // 2}
     parts = [part for n in sorted(counts) if least <= n <= rows for part in (slice(0, n), slice(rows - n, rows))]
     forward = torch.addmm(bias, x, weight.t())

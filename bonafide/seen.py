@@ -29,8 +29,9 @@ class Seen:
         mean = round(float(engine.tokens.lengths.mean()) * engine.recipe.batch_size)
         device = str(next(engine.model.parameters()).device)
         self.shape = (max(1, mean), config.hidden_size, inner)
-        self.peak, self.flops = matrix_rate(device, *self.shape), computed(engine)
-        self.watch, self.energy, self.done, self.device = watch, Energy(), done, device
+        self.peak, self.flops = matrix_rate(device, engine.layout.products, *self.shape), computed(engine)
+        self.watch, self.energy, self.done = watch, Energy(), done
+        self.device = f"{device}, products in {str(engine.layout.products).removeprefix('torch.')}"
         self.progress = Progress(engine.per_epoch * engine.recipe.epochs, done, self.flops, self.peak)
         self.folder = state() / "performance" / f"{time.time_ns()}"
         self.profiler = Profiler(profile_steps, PROFILED_FROM, self.folder / "train.pt.trace.json.gz")

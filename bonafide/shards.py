@@ -34,6 +34,8 @@ class Layout:
         """Whether sums must not depend on where the shards lie."""
         self.least_rows = 0
         """From so many rows on a product gives a row the same bits whatever their number; 0: not known."""
+        self.products = torch.float32
+        """The dtype of products."""
         self.lowered: dict[int, torch.Tensor] = {}
         """By its id, a weight in the dtype that autocast would cast it to."""
         self.aside = Aside()

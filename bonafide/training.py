@@ -19,6 +19,7 @@ from bonafide.gradients import take_over, written
 from bonafide.optimizer import FlatAdamW, Optimizer
 from bonafide.packing import enable, lay_out
 from bonafide.plan import Recipe, Step, cut, generator, schedule
+from bonafide.precision import product_dtype
 from bonafide.ragged import Tokens
 from bonafide.row_products import least_rows
 from bonafide.shards import Layout, replace_dropout, tree_sum
@@ -54,15 +55,17 @@ class Engine:
         others = take_over(model, layout) if self.packed else []
         if others and layout.exact:
             raise ValueError(f"{others[0]} cannot be summed by shards: set train.exact to false")
+        if self.packed or layout.queued:
+            layout.products = product_dtype(self.recipe.precision, on_gpu=layout.queued)
         shares = self.packed and not layout.queued and mostly_trained(model)
         layout.aside = Aside(torch.get_num_threads() if shares else 1)
         if layout.exact:
             rows = round(self.tokens.lengths.mean() * self.recipe.batch_size)
-            layout.least_rows = least_rows(model, rows, layout.aside)
+            layout.least_rows = least_rows(model, rows, layout.aside, layout.products)
         self.frozen = Frozen(model, packed=self.packed)
         self.inputs = self.frozen.cache(self.tokens)
         optimizer = FlatAdamW(model, self.recipe.weight_decay)
-        layout.lowered = optimizer.lower(model, torch.bfloat16) if layout.queued else {}
+        layout.lowered = {} if layout.products == torch.float32 else optimizer.lower(model, layout.products)
         return optimizer
 
     def steps(self, done: int = 0) -> Iterator[Step]:
@@ -121,6 +124,6 @@ class Engine:
         """Each text's loss, nats, (n,)."""
         self.model.train()
         torch.manual_seed(key)  # for chance that is no nn.Dropout, in architectures of their own
-        with torch.autocast(self.layout.device.type, torch.bfloat16, enabled=self.layout.queued):
+        with torch.autocast(self.layout.device.type, torch.bfloat16, enabled=self.layout.products == torch.bfloat16):
             logits = self.model(**batch.inputs).logits
         return self.loss(logits.float(), batch.labels)

@@ -15,6 +15,7 @@ from bonafide.gradients import sum_by_id
 from bonafide.inference import predict_all
 from bonafide.packing import enable, pack
 from bonafide.shards import tree_sum
+from tests import tiny_engines
 from tests.tiny_engines import build_engine, build_model, build_tokens, random_tokens
 
 pytestmark = [
@@ -23,6 +24,11 @@ pytestmark = [
 ]
 PACKED = ("bert", "distilbert", "roberta", "electra", "modernbert")
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
+
+
+@pytest.fixture(autouse=True)
+def _as_in_params(monkeypatch):
+    monkeypatch.setattr(tiny_engines, "RECIPE", replace(tiny_engines.RECIPE, precision="bf16"))
 
 
 @pytest.fixture(scope="module", autouse=True)

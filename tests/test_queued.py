@@ -15,6 +15,7 @@ from bonafide import attention, batch, resident, training
 from bonafide.gradients import sum_by_id
 from bonafide.packing import pack
 from bonafide.shards import Layout, tree_sum
+from tests import tiny_engines
 from tests.tiny_engines import build_engine, build_model, build_tokens, digest, random_tokens, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -30,7 +31,8 @@ def _as_on_a_gpu(monkeypatch):
         return layout
 
     monkeypatch.setattr(training, "Layout", build)
-    monkeypatch.setattr(batch, "SHORT", 0)  # blocks are fp32's
+    monkeypatch.setattr(batch, "SHORT", 0)  # blocks are the CPU's
+    monkeypatch.setattr(tiny_engines, "RECIPE", replace(tiny_engines.RECIPE, precision="bf16"))
 
 
 def trained(model, steps=5, *, lowers=True, done=0, state=None, **changes):
@@ -84,7 +86,7 @@ def test_bf16_and_other_chance_change_the_loss_little(monkeypatch):
     model = build_model()
     low = train(model, random_tokens(19), 5)[1]
     monkeypatch.setattr(training, "Layout", Layout)
-    assert low == pytest.approx(train(model, random_tokens(19), 5)[1], abs=0.02)
+    assert low == pytest.approx(train(model, random_tokens(19), 5, precision="fp32")[1], abs=0.02)
 
 
 class NothingWaits(TorchDispatchMode):

@@ -44,6 +44,7 @@ RECIPE = Recipe(
     accumulation=1,
     shards=1,
     exact=True,
+    precision="fp32",
     seed=1,
 )
 
