@@ -193,11 +193,11 @@ def weights(project):
 
 @pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 2)])
 def test_another_number_of_processes_ends_it(tokenized, tmp_path, first, then):
-    """Without dropout, whose chance is a function of the part of a batch, to the weights of an unsharded training."""
+    """Without dropout, whose chance is a function of the part of a batch, to the weights of an unsharded one, fp32."""
     project, alone = copy(tokenized, tmp_path / "clone"), copy(tokenized, tmp_path / "alone")
     for each in (project, alone):
         each.set(train__dropout=0, train__processes=first)
-    alone.set(train__sharding="none", train__processes=1)
+    alone.set(train__sharding="none", train__processes=1, train__precision="fp32")
     run(alone)
     newest = stop(project, first)
     project.set(train__processes=then)
