@@ -122,7 +122,7 @@ def run_experiments(project, uri: str, first: int) -> None:
     Eight `dvc exp run --temp` started in one moment refuse each other: DVC waits 3 s for its own lock.
     """
     for number in range(CLONES):
-        changed = f"train.learning_rate={first + number}e-4"
+        changed = f"train.learning_rate={first + number}e-5"  # below the project's own, which would be its pipeline
         done = project.run("dvc", "exp", "run", "--queue", "-n", f"e{number}", "-S", changed)
         assert done.returncode == 0, done.stderr
     env = os.environ | {"MLFLOW_TRACKING_URI": uri, "DVC_SITE_CACHE_DIR": str(project.folder.parent / "site")}
