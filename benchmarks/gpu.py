@@ -3,10 +3,12 @@
     python -m benchmarks.gpu [--device cuda|cpu] [--only WORD ...] [--steps N] [--repeats N] [--json FILE]
 
 Nothing is downloaded and no project is needed: encoders of MiniLM's and BERT-base's size with weights of chance, texts
-of 16 to 512 tokens, batches of 32 texts and of about 16,384 and 65,536 tokens. Four arms: sums by 4 shards (`exact`) or
-as they come (`fast`), with torch's deterministic algorithms, that of the attention among them, or without (`loose`).
-They take turns, `--repeats` rounds of them in one process; figures are medians, the price of a mode is the median over
-rounds of its seconds in those of `fast loose`. `--only` takes the cases whose name has one of the words.
+of 16 to 512 tokens, batches of 32 texts and of about 16,384 and 65,536 tokens. Six arms: sums by 4 shards (`exact`) or
+as they come (`fast`), with torch's deterministic algorithms, that of the attention among them, or without (`loose`),
+and both kinds of sums without CUDA graphs (`launched`). They take turns, `--repeats` rounds of them in one process;
+figures are medians, the price of a mode is the median over rounds of its seconds in those of `fast loose`. What is
+recorded is recorded in 64 steps before the clock starts; `ready_s` are their seconds. `--only` takes the cases whose
+name has one of the words.
 
 MFU is 6 FLOPs a weight and real token, attention's products apart, in the measured bf16 rate of torch.mm; the last
 layer counts as a whole although it is computed for first tokens only.
@@ -31,6 +33,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification, BertConfig
 
+from bonafide.graphs import Graphs
 from bonafide.performance import flops_per_token, matrix_rate
 from bonafide.plan import Recipe
 from bonafide.ragged import Tokens
@@ -38,9 +41,16 @@ from bonafide.training import Engine
 from bonafide.world import World
 
 SIZES = {"minilm": (384, 6, 12, 1536), "bert-base": (768, 12, 12, 3072)}  # width, layers, heads, inner width
-WORDS, SHORTEST, LONGEST, WARMUP = 30_522, 16, 512, 4
-ARMS = {"exact": (True, True), "exact loose": (True, False), "fast": (False, True), "fast loose": (False, False)}
-"""Whether sums are exact, and algorithms strict."""
+WORDS, SHORTEST, LONGEST, WARMUP = 30_522, 16, 512, 64
+ARMS = {
+    "exact": (True, True, True),
+    "exact loose": (True, False, True),
+    "exact launched": (True, True, False),
+    "fast": (False, True, True),
+    "fast loose": (False, False, True),
+    "fast launched": (False, True, False),
+}
+"""Whether sums are exact, algorithms strict, and passes CUDA graphs."""
 Figures = dict[str, float]
 
 
@@ -91,25 +101,28 @@ def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def measure(model: Any, case: Case, arm: str, steps: int) -> Figures:
-    """Train `model`, which stays as it is, for 4 steps and then for `steps` timed ones."""
-    exact, strict = ARMS[arm]
+    """Train `model`, which stays as it is, for 64 steps and then for `steps` timed ones."""
+    exact, strict, replays = ARMS[arm]
     torch.use_deterministic_algorithms(strict)
     texts, model = make_texts(case, WARMUP + steps), copy.deepcopy(model)
     rates = {"learning_rate": 2e-5, "warmup_ratio": 0.1, "weight_decay": 0.01, "max_grad_norm": 1.0}
     recipe = Recipe(
         epochs=1, batch_size=case.texts, accumulation=1, shards=4, exact=exact, precision="bf16", seed=1, **rates
     )
-    running = Engine(model, texts, loss, recipe, World(exact=exact), lambda _: nullcontext()).steps()
-    wait(model)
+    engine = Engine(model, texts, loss, recipe, World(exact=exact), lambda _: nullcontext())
+    if isinstance(engine.compute, Graphs):
+        engine.compute.works = replays
+    running, began = engine.steps(), time.perf_counter()
     first, *_ = [float(next(running).loss) for _ in range(WARMUP)]
     wait(model)
-    began = time.perf_counter()
+    ready, began = time.perf_counter() - began, time.perf_counter()
     tokens = sum(next(running).tokens for _ in range(steps))
     wait(model)
     seconds = time.perf_counter() - began
     peak = torch.cuda.max_memory_allocated() / 1e6 if torch.cuda.is_available() else 0.0
     speed = tokens / seconds
-    return {"ms": 1e3 * seconds / steps, "tokens_per_second": speed, "peak_mb": peak, "first_loss": first}
+    figures = {"ms": 1e3 * seconds / steps, "tokens_per_second": speed, "peak_mb": peak, "first_loss": first}
+    return figures | {"ready_s": ready}
 
 
 def wait(model: Any) -> None:

@@ -95,6 +95,7 @@ class Meter:
             "tokens_per_second": sum(self.tokens[self.warmup : self.steps]) / seconds,
             "tokens_per_step": float(np.mean(self.tokens[self.warmup : self.steps])),
             "set_up_s": self.times[1] - began,
+            "ready_s": self.times[self.warmup] - began,
             "steps": self.steps,
             "first_loss": losses[0],
             "early_loss": float(np.mean(losses[:third])),
@@ -271,7 +272,7 @@ def sentence_transformers(job: Job) -> Any:
         import datasets  # type: ignore[import-not-found,import-untyped,unused-ignore]
         from sentence_transformers import cross_encoder as library  # type: ignore[import-not-found,import-untyped,unused-ignore]
     except ImportError as error:
-        raise NotImplementedError(f"no {error.name}: pip install sentence-transformers datasets") from None
+        raise ImportError(f"no {error.name}: pip install sentence-transformers datasets") from None
 
     torch.manual_seed(job.seed)
     options = {"attention_probs_dropout_prob": 0.0}

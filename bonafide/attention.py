@@ -116,13 +116,12 @@ def variable_length(reads: Reads, packed: Batch) -> torch.Tensor:
 
     query, key, value, scale, window = reads
     assert packed.bounds is not None  # noqa: S101 - every packed batch has them
-    queries, keys, longest = packed.bounds, packed.bounds, packed.lengths[-1]
-    most = longest
+    queries, keys, most = packed.bounds, packed.bounds, packed.longest
     if packed.hidden is not None:
         queries, most = torch.arange(len(keys), dtype=torch.int32, device=keys.device), 1
     sides = WINDOW if window is None else (window, window)
     q, k = query.to(value.dtype), key.to(value.dtype)  # rotations may have made them fp32
-    out = varlen_attn(q, k, value, queries, keys, most, longest, scale=scale, window_size=sides)
+    out = varlen_attn(q, k, value, queries, keys, most, packed.longest, scale=scale, window_size=sides)
     assert isinstance(out, torch.Tensor)  # noqa: S101 - a tuple only where more is asked for
     return out.to(query.dtype)
 

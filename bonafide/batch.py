@@ -1,9 +1,10 @@
 """Texts for one pass: what the model is called with, and where each text lies in its rows."""
 
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby
 from typing import Any
 
-import numpy as np
 import torch
 
 from bonafide.blocks import SHORT, Blocks
@@ -20,7 +21,7 @@ class Batch:
     labels: torch.Tensor
     """(n,) int64."""
     lengths: list[int]
-    """Rows of each text: its tokens, ascending, or the padded length."""
+    """Rows of each text: its tokens, or the padded length; ascending, but for what fills `slots`."""
     first: torch.Tensor
     """(n,) int64, the row of each text's first token."""
     below: torch.Tensor | None = field(default=None, repr=False)
@@ -31,11 +32,21 @@ class Batch:
     """By number of heads; shared by the layers."""
     bounds: torch.Tensor | None = field(default=None, repr=False)
     """(n + 1,) int32, the row of each text's first token and the end of the last: for the variable-length kernel."""
+    longest: int = 0
+    """The most rows that this kernel must look for in a text."""
+    shares: torch.Tensor = field(default_factory=partial(torch.ones, 1), repr=False)
+    """(n,) float32, the share of each text in the mean loss of a step; or one of all of them."""
 
     @property
     def inputs(self) -> dict[str, Any]:
         """Keyword arguments of the model, without labels."""
         return self.tensors | ({NAME: self} if "position_ids" in self.tensors else {})
+
+    @property
+    def parts(self) -> list[torch.Tensor]:
+        """All that may differ between packed batches of one shape, in one order."""
+        found = [*self.tensors.values(), self.labels, self.first, self.below, self.bounds, self.shares]
+        return [tensor for tensor in found if tensor is not None]
 
     @property
     def short(self) -> int:
@@ -51,5 +62,4 @@ class Batch:
     @property
     def runs(self) -> list[tuple[int, int]]:
         """(texts, length) of each run of equal lengths."""
-        values, counts = np.unique(self.lengths, return_counts=True)
-        return list(zip(counts.tolist(), values.tolist(), strict=True))
+        return [(len(list(equal)), length) for length, equal in groupby(self.lengths)]

@@ -34,9 +34,12 @@ class _Reached(Exception):  # noqa: N818 - a way out of the model, no error
 class Frozen:
     """The embeddings of a model and its layers below the first that changes or drops anything; or neither."""
 
-    def __init__(self, model: Any, *, packed: bool) -> None:
-        """Let packed batches that carry `below` begin above the frozen layers; all others go the whole way."""
-        self.model, self.below = model, None
+    def __init__(self, model: Any, *, packed: bool, low: bool = False) -> None:
+        """Let packed batches that carry `below` begin above the frozen layers; all others go the whole way.
+
+        `low`: the products of these layers are bf16.
+        """
+        self.model, self.below, self.low = model, None, low
         self.embeddings, self.layers = _still(get_encoder(model)) if packed else ([], [])
         if self.layers:
             get_encoder(model).register_forward_pre_hook(self._enter, with_kwargs=True)
@@ -90,7 +93,7 @@ class Frozen:
 
     def _run(self, tokens: Tokens, rows: Ints) -> torch.Tensor:
         batch = lay_out(tokens, rows, self.model)
-        with torch.autocast(batch.labels.device.type, torch.bfloat16, enabled=batch.labels.is_cuda):
+        with torch.autocast(batch.labels.device.type, torch.bfloat16, enabled=self.low):
             return self.model(**batch.inputs).logits  # type: ignore[no-any-return]
 
     def _enter(self, _module: nn.Module, _args: Any, kwargs: Any) -> None:

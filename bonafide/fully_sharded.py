@@ -74,9 +74,10 @@ class ShardedEngine(Engine):
         """Part the model; ValueError where there is no list of layers to shard. Autograd keeps the gradients."""
         self.frozen, self.inputs = Frozen(self.model, packed=False), self.tokens  # its forwards would be collectives
         decays = decayed(self.model)
-        shard(self.model, self.world)
+        low = self.recipe.precision == "bf16" and torch.cuda.is_available()  # on CPUs all is fp32
+        shard(self.model, self.world, torch.bfloat16 if low else torch.float32)
         self.layout.move(next(self.model.parameters()).device)
-        self.layout.products = torch.bfloat16 if self.layout.queued else torch.float32  # as `shard` has the weights
+        self.layout.products = torch.bfloat16 if low else torch.float32
         self.parameters = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         return RowsAdamW(self.parameters, decays, self.recipe.weight_decay, self.world)
 
@@ -86,7 +87,7 @@ class ShardedEngine(Engine):
         first = self.world.rank * self.recipe.accumulation
         with together():
             losses = [
-                self._pass(ordered, cuts[part : part + 2], key, part)
+                self._shard(ordered, cuts[part : part + 2], key, part)
                 for part in range(first, first + self.recipe.accumulation)
             ]
         for name, p in self.parameters.items():
@@ -95,14 +96,15 @@ class ShardedEngine(Engine):
         with self.watch("reduce"):
             return self.world.sum(torch.stack(losses).sum())
 
-    def _pass(self, ordered: Ints, cuts: Ints, key: int, shard: int) -> torch.Tensor:
-        """As an engine's; a process without texts runs the first one, for its collectives, and adds zeros."""
+    def _shard(self, ordered: Ints, cuts: Ints, key: int, shard: int) -> torch.Tensor:
+        """As an engine's pass; a process without texts runs the first one, for its collectives, and adds zeros."""
         texts = ordered[cuts[0] : cuts[-1]]
         with self.watch("data"):
             batch = lay_out(self.tokens, texts if len(texts) else ordered[:1], self.model)
             self.layout.set(batch.lengths, [0, len(batch.lengths)], key, shard)
         with self.watch("forward and backward"):
-            loss = self._losses(batch, key).sum() * (len(texts) > 0) / len(ordered)
+            torch.manual_seed(key)
+            loss = self._losses(batch).sum() * (len(texts) > 0) / len(ordered)
             loss.backward()  # type: ignore[no-untyped-call]
         self.layout.clear()
         return loss.detach()
@@ -128,11 +130,11 @@ def rows(tensor: torch.Tensor) -> torch.Tensor:
     return (tensor.to_local() if isinstance(tensor, DTensor) else tensor).detach()
 
 
-def shard(model: Any, world: World) -> None:
+def shard(model: Any, world: World, products: torch.dtype) -> None:
     """Part the embeddings, each layer and the rest, in place and onto the devices: only one of them is ever whole.
 
-    Weights stay fp32; on CUDA each is whole in bf16 only, and gradients are summed in fp32. They are sums, not torch's
-    means over processes: the loss is a mean over the batch already.
+    Weights stay fp32; each is whole in the dtype of products only, and gradients are summed in fp32. They are sums, not
+    torch's means over processes: the loss is a mean over the batch already.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if world.size == 1:
@@ -142,8 +144,8 @@ def shard(model: Any, world: World) -> None:
         parts = [model.get_input_embeddings(), *layers(model), model]
     except IndexError:
         raise ValueError(f"{model.config.model_type} has no layers to shard: set train.sharding to none") from None
-    bf16 = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, output_dtype=torch.float32)
-    policy = bf16 if device == "cuda" else MixedPrecisionPolicy()
+    low = MixedPrecisionPolicy(param_dtype=products, reduce_dtype=torch.float32, output_dtype=torch.float32)
+    policy = MixedPrecisionPolicy() if products == torch.float32 else low
     mesh = init_device_mesh(device, (world.size,))
     warnings.filterwarnings("ignore", "FSDP2-wrapped module")  # the last layer's first rows, a view: none writes there
     for part in parts:

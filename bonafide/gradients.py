@@ -223,6 +223,7 @@ def _refuse(name: str, layout: Layout, grad: torch.Tensor | None) -> None:
 @contextmanager
 def written(trained: Iterable[nn.Parameter], layout: Layout) -> Iterator[None]:
     """A forward and backward pass, after which every gradient is that of this pass, zero where it did not reach."""
+    layout.written.clear()
     grads = [(id(p), p.grad) for p in trained if p.grad is not None]
     for name, grad in grads:
         if name not in layout.taken:

@@ -25,9 +25,9 @@ LOW_TOLERANCE = 0.1  # of those in bf16, or of the largest above 1: it rounds to
 _first_positions: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
 
 
-def pack(tokens: Tokens, rows: Ints, model: Any) -> Batch:
-    """Lay texts `rows`, which must ascend in length, end to end."""
-    device, lengths = next(model.parameters()).device, tokens.lengths[rows]
+def pack(tokens: Tokens, rows: Ints, model: Any, lengths: Ints | None = None) -> Batch:
+    """Lay texts `rows`, which must ascend in length, end to end; or so many tokens from where each begins."""
+    device, lengths = next(model.parameters()).device, tokens.lengths[rows] if lengths is None else lengths
     firsts, total = np.cumsum(lengths) - lengths, int(lengths.sum())
     texts, counts, first, begin = send(np.stack([rows, lengths, firsts, tokens.offsets[rows]]), device)
     position = torch.arange(total, device=device) - torch.repeat_interleave(first, counts, output_size=total)
@@ -36,7 +36,7 @@ def pack(tokens: Tokens, rows: Ints, model: Any) -> Batch:
     below = None if tokens.below is None else take(tokens, "below", at)[None]
     tensors = {name: tensor[None] for name, tensor in inputs.items()}
     labels, bounds = take(tokens, "labels", texts), send(np.append(firsts, total).astype(np.int32), device)
-    return Batch(tensors, labels, lengths.tolist(), first, below, bounds=bounds)
+    return Batch(tensors, labels, lengths.tolist(), first, below, bounds=bounds, longest=int(lengths.max()))
 
 
 def pad(tokens: Tokens, rows: Ints, model: Any) -> Batch:
@@ -51,9 +51,9 @@ def pad(tokens: Tokens, rows: Ints, model: Any) -> Batch:
     return Batch(tensors, labels, [longest] * len(rows), torch.arange(len(rows), device=device) * longest)
 
 
-def lay_out(tokens: Tokens, rows: Ints, model: Any) -> Batch:
-    """Pack the texts if the model takes that, else pad them."""
-    return (pack if _implementation(model) == NAME else pad)(tokens, rows, model)
+def lay_out(tokens: Tokens, rows: Ints, model: Any, lengths: Ints | None = None) -> Batch:
+    """Pack the texts, or so many tokens from where each begins, if the model takes that, else pad them."""
+    return pack(tokens, rows, model, lengths) if _implementation(model) == NAME else pad(tokens, rows, model)
 
 
 def enable(model: Any) -> bool:

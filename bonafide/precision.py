@@ -13,4 +13,4 @@ def product_dtype(precision: str, *, on_gpu: bool) -> torch.dtype:
 
 
 def _has_bf16() -> bool:
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # noqa: SLF001 - no other way
+    return torch.cpu._is_avx512_bf16_supported()  # noqa: SLF001 - no other way; processors with AMX have it too

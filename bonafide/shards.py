@@ -62,7 +62,6 @@ class Layout:
         if self.queued:
             words = {n: chance.row_words(sizes, key, first_shard, self.device) for n, sizes in self.by_rows.items()}
             self.row_words = words
-        self.written.clear()
 
     def sizes(self, tensor: torch.Tensor) -> Sizes:
         """The shards of a tensor (..., d) with a row for each token or for each text; KeyError for any other."""

@@ -16,13 +16,16 @@ from bonafide.aside import Aside, mostly_trained
 from bonafide.batch import Batch
 from bonafide.frozen import Frozen
 from bonafide.gradients import take_over, written
+from bonafide.graphs import Graphs
 from bonafide.optimizer import FlatAdamW, Optimizer
 from bonafide.packing import enable, lay_out
 from bonafide.plan import Recipe, Step, cut, generator, schedule
 from bonafide.precision import product_dtype
 from bonafide.ragged import Tokens
+from bonafide.resident import send
 from bonafide.row_products import least_rows
 from bonafide.shards import Layout, replace_dropout, tree_sum
+from bonafide.slots import Slots, Texts, fill, slots
 from bonafide.world import World
 from tasks import Ints
 
@@ -38,11 +41,9 @@ class Engine:
         self.model, self.tokens, self.loss = model, tokens, loss
         self.recipe, self.world, self.watch = recipe, world, watch
         self.packed, self.layout = enable(model), Layout(next(model.parameters()).device)
-        parts = world.size * recipe.accumulation
+        parts, name = world.size * recipe.accumulation, model.config.model_type
         if recipe.exact and not self.packed and parts > 1:
-            raise ValueError(
-                f"{model.config.model_type} cannot be packed, nor exact in parts: set train.exact to false"
-            )
+            raise ValueError(f"{name} cannot be packed, nor exact in parts: set train.exact to false")
         self.shards = recipe.shards if recipe.exact and self.packed else parts
         self.layout.exact = recipe.exact and self.shards > 1
         replace_dropout(model, self.layout)
@@ -62,10 +63,13 @@ class Engine:
         if layout.exact:
             rows = round(self.tokens.lengths.mean() * self.recipe.batch_size)
             layout.least_rows = least_rows(model, rows, layout.aside, layout.products)
-        self.frozen = Frozen(model, packed=self.packed)
+        self.fills = self.packed and layout.queued and layout.products != torch.float32  # fp32's attention asks lengths
+        self.frozen = Frozen(model, packed=self.packed, low=self.fills)
         self.inputs = self.frozen.cache(self.tokens)
         optimizer = FlatAdamW(model, self.recipe.weight_decay)
         layout.lowered = {} if layout.products == torch.float32 else optimizer.lower(model, layout.products)
+        self.longest = int(self.inputs.lengths.max())
+        self.compute = Graphs(self._compute, layout, optimizer.gradient) if self.fills else self._compute
         return optimizer
 
     def steps(self, done: int = 0) -> Iterator[Step]:
@@ -92,9 +96,10 @@ class Engine:
         firsts = range(self.world.rank * mine, (self.world.rank + 1) * mine, each)
         assert isinstance(self.optimizer, FlatAdamW)  # noqa: S101
         flat, tail = self.optimizer.gradient, self.optimizer.tail
+        room = slots(self.inputs.lengths[ordered], cuts, self.longest) if self.fills else None
 
         def part(first: int) -> torch.Tensor:
-            flat[tail] = self._pass(ordered, cuts[first : first + each + 1], key, first)
+            flat[tail] = self._pass(ordered, cuts[first : first + each + 1], key, first, room)
             return flat
 
         if len(firsts) > 1:
@@ -107,23 +112,38 @@ class Engine:
             self.layout.used.clear()  # others may have had other words
         return flat[tail].clone()
 
-    def _pass(self, ordered: Ints, cuts: Ints, key: int, shard: int) -> torch.Tensor:
+    def _pass(self, ordered: Ints, cuts: Ints, key: int, shard: int, room: Slots | None) -> torch.Tensor:
         """Leave the gradient of shards from `shard` on in the parameters; return their part of the mean loss."""
-        rows, cuts = ordered[cuts[0] : cuts[-1]], cuts - cuts[0]
         with self.watch("data"):
-            batch = lay_out(self.inputs, rows, self.model) if len(rows) else None  # a last batch may have few texts
-            self.layout.set(batch.lengths if batch else [], cuts.tolist(), key, shard)
-        with self.watch("forward and backward"), written(self.optimizer.trained.values(), self.layout):
-            losses = self._losses(batch, key) / len(ordered) if batch else torch.empty(0)
-            if batch:
-                with self.layout.aside.shared():
-                    losses.sum().backward()  # type: ignore[no-untyped-call]
-        return tree_sum(losses.detach()[first:end].sum() for first, end in pairwise(cuts.tolist()))
+            rows = ordered[cuts[0] : cuts[-1]]
+            texts = fill(rows, self.inputs.lengths[rows], cuts - cuts[0], room)
+            batch = self._batch(texts, len(ordered)) if len(texts.rows) else None  # a last batch may have few texts
+            self.layout.set(batch.lengths if batch else [], texts.cuts.tolist(), key, shard)
+        with self.watch("forward and backward"):
+            torch.manual_seed(key)  # for chance that is no nn.Dropout, in architectures of their own
+            losses = self.compute(batch) if batch else self._nothing()
+        return tree_sum(losses[first:end].sum() for first, end in pairwise(texts.cuts.tolist()))
 
-    def _losses(self, batch: Batch, key: int) -> torch.Tensor:
+    def _batch(self, texts: Texts, count: int) -> Batch:
+        batch = lay_out(self.inputs, texts.rows, self.model, texts.lengths)
+        batch.shares, batch.longest = send(texts.real / np.float32(count), self.layout.device), self.longest
+        return batch
+
+    def _compute(self, batch: Batch) -> torch.Tensor:
+        """Leave the gradient of a batch in the parameters; return its texts' shares of the mean loss, (n,)."""
+        with written(self.optimizer.trained.values(), self.layout):
+            losses = self._losses(batch) * batch.shares
+            with self.layout.aside.shared():
+                losses.sum().backward()  # type: ignore[no-untyped-call]
+        return losses.detach()
+
+    def _nothing(self) -> torch.Tensor:
+        with written(self.optimizer.trained.values(), self.layout):
+            return torch.empty(0, device=self.layout.device)
+
+    def _losses(self, batch: Batch) -> torch.Tensor:
         """Each text's loss, nats, (n,)."""
         self.model.train()
-        torch.manual_seed(key)  # for chance that is no nn.Dropout, in architectures of their own
         with torch.autocast(self.layout.device.type, torch.bfloat16, enabled=self.layout.products == torch.bfloat16):
             logits = self.model(**batch.inputs).logits
         return self.loss(logits.float(), batch.labels)

@@ -17,6 +17,7 @@ Metrics = dict[str, float]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 
 class Task(Protocol):

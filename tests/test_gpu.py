@@ -23,6 +23,7 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device"),
 ]
 PACKED = ("bert", "distilbert", "roberta", "electra", "modernbert")
+CHANGES = [{}, {"shards": 4}, {"shards": 4, "accumulation": 2}]
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 
 
@@ -126,11 +127,39 @@ def test_a_run_that_goes_on_has_the_bits_of_one_that_was_not_interrupted():
 
 
 @pytest.mark.parametrize("architecture", PACKED)
-@pytest.mark.parametrize("changes", [{}, {"shards": 4}, {"shards": 4, "accumulation": 2}], ids=str)
-def test_no_step_waits_for_the_device(architecture, changes):
-    engine = start(architecture, **changes)
+@pytest.mark.parametrize("changes", CHANGES, ids=str)
+def test_graphs_have_the_bits_of_ordinary_passes(architecture, changes):
+    replayed, ordinary = (start(architecture, **changes, epochs=5) for _ in range(2))
+    ordinary.compute.works = False
+    assert equal(go(replayed, 36), go(ordinary, 36))
+    assert sum(graph.held for graph in replayed.compute.known.values()) > 1
+
+
+def test_graphs_have_the_bits_of_ordinary_passes_above_frozen_layers():
+    engines = []
+    for _ in range(2):
+        model = build_model(num_hidden_layers=3).to(CUDA)
+        for part in (model.bert.embeddings, model.bert.encoder.layer[0]):
+            part.requires_grad_(requires_grad=False)
+        engines.append(build_engine(model, random_tokens(60), epochs=5))
+    assert engines[0].inputs.below is not None
+    engines[1].compute.works = False
+    assert equal(*(go(engine, 36) for engine in engines))
+    assert any(graph.held for graph in engines[0].compute.known.values())
+
+
+@pytest.mark.parametrize("architecture", PACKED)
+@pytest.mark.parametrize("changes", CHANGES, ids=str)
+@pytest.mark.parametrize("replays", [True, False])
+def test_no_step_waits_for_the_device(architecture, changes, replays):
+    """Once its shape is known: the first two of each are recorded and compared."""
+    model, texts = build_model(architecture, dropout=0.1).to(CUDA), build_tokens([12] * 64)
+    engine = build_engine(model, texts, **changes)
+    engine.compute.works = replays
     steps = engine.steps()
-    next(steps)
+    for _ in range(3):
+        next(steps)
+    assert any(graph.held for graph in engine.compute.known.values()) == replays
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:

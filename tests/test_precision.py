@@ -40,7 +40,7 @@ def test_bf16_needs_the_params_and_the_machine(monkeypatch, on_gpu, has):
 @pytest.mark.skipif(not CPUINFO.exists(), reason="Linux tells a processor's instructions there")
 def test_the_machine_is_asked_rightly():
     flags = CPUINFO.read_text().partition("\n\n")[0].split()
-    assert precision._has_bf16() == bool({"avx512_bf16", "amx_tile"} & {*flags})
+    assert precision._has_bf16() == ("avx512_bf16" in flags)
 
 
 def test_a_machine_without_it_has_the_bits_of_fp32(monkeypatch):

@@ -31,6 +31,7 @@ def _as_on_a_gpu(monkeypatch):
         return layout
 
     monkeypatch.setattr(training, "Layout", build)
+    monkeypatch.setattr(training, "Graphs", lambda ordinary, *_: ordinary)  # attention by runs asks the host's lengths
     monkeypatch.setattr(batch, "SHORT", 0)  # blocks are the CPU's
     monkeypatch.setattr(tiny_engines, "RECIPE", replace(tiny_engines.RECIPE, precision="bf16"))
 
@@ -87,6 +88,20 @@ def test_bf16_and_other_chance_change_the_loss_little(monkeypatch):
     low = train(model, random_tokens(19), 5)[1]
     monkeypatch.setattr(training, "Layout", Layout)
     assert low == pytest.approx(train(model, random_tokens(19), 5, precision="fp32")[1], abs=0.02)
+
+
+@pytest.mark.parametrize("architecture", PACKED)
+def test_what_is_filled_in_has_no_part_in_the_gradient(architecture):
+    """In fp32, with dropout, whose chance is that of a row's place in its shard; the third step has three texts."""
+    engines = [
+        build_engine(build_model(architecture, 0.1), random_tokens(19), shards=4, precision="fp32") for _ in "ab"
+    ]
+    filled, plain = engines
+    filled.fills = True
+    for (mine, expected), _ in zip(zip(filled.steps(), plain.steps(), strict=True), range(3), strict=False):
+        assert float(mine.loss) == pytest.approx(float(expected.loss), abs=1e-6)
+        assert mine.tokens == expected.tokens
+        assert (filled.optimizer.gradient - plain.optimizer.gradient).abs().max() < 1e-5
 
 
 class NothingWaits(TorchDispatchMode):
@@ -151,8 +166,8 @@ def test_an_array_goes_to_the_device_once_and_for_as_long_as_its_split():
 def kernel(query, key, value, queries, keys, most, longest, *, scale, window_size):
     """What torch documents of varlen_attn, text by text."""
     assert queries.dtype == keys.dtype == torch.int32
-    assert most == int(queries.diff().max())
-    assert longest == int(keys.diff().max())
+    assert most >= int(queries.diff().max())
+    assert longest >= int(keys.diff().max())
     outs = []
     for (a, b), (c, d) in zip(pairwise(queries.tolist()), pairwise(keys.tolist()), strict=True):
         q, k, v = query[a:b].transpose(0, 1), key[c:d].transpose(0, 1), value[c:d].transpose(0, 1)
@@ -168,7 +183,7 @@ def kernel(query, key, value, queries, keys, most, longest, *, scale, window_siz
 def test_the_kernel_is_told_where_texts_begin_and_end(window, firsts_only, monkeypatch):
     monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", kernel)
     packed = pack(build_tokens([1, 2, 2, 7, 11]), np.arange(5), build_model())
-    assert packed.bounds.tolist() == [0, 1, 3, 5, 12, 23]
+    assert (packed.bounds.tolist(), packed.longest) == ([0, 1, 3, 5, 12, 23], 11)
     q, k, v = torch.randn(3, 23, 2, 8, generator=torch.Generator().manual_seed(0)).unbind()
     if firsts_only:
         q, packed = q[packed.first], replace(packed, hidden=torch.zeros(23, 16))
