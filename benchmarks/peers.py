@@ -1,172 +1,31 @@
-"""One training run in a process of its own: the engine and the peers it is held against, as `benchmarks.training` runs.
+"""The engine and the peers it is held against: an arm trains as a `Job` says and returns the transformers model.
 
-An arm is a function of a `Job` that trains, tells `job.meter` of every batch and step, and returns the transformers
-model. All arms have one base model, one set of rows, one batch size, schedule and number of steps.
+It tells `job.meter` of every batch and step. All arms have one base model, one set of rows, one batch size, schedule
+and number of steps.
 """
 
 import gc
-import json
-import math
 import os
-import resource
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow.parquet as pq
 import torch
 from torch.utils.data import DataLoader
 
-from bonafide import environment, ragged
-from bonafide.params import Train, load_params
+from benchmarks.job import Job, Rows, counted
 from bonafide.plan import Recipe
-from bonafide.ragged import Tokens
 from bonafide.training import Engine
 from bonafide.vocabulary import Vocabulary
 from bonafide.world import World
 from tasks import classification
 
-ROOT = Path(__file__).parents[1]
 GROUP = 50  # batches that Trainer sorts by length together, from 6,400 rows of batches of 32 on
-Figures = dict[str, Any]
-Example = dict[str, Any]
-"""What HF's collators take: `input_ids`, `attention_mask` and `labels` of one text."""
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What the parent process asks for."""
-
-    arm: str
-    data: Path
-    """A project in which tokenize was run."""
-    steps: int
-    """Optimiser steps, the untimed first ones included."""
-    warmup: int = 4
-    """Steps before the clock starts."""
-    rows: int | None = None
-    """The first so many of a fixed shuffle of the training rows, None: all, in their order."""
-    tokens: Path | None = None
-    """A folder of other training rows, with labels 0 and 1."""
-    seed: int = 1
-    device: str = "cpu"
-    score: bool = False
-    """Whether to score the test split."""
-    processes: int = 1
-
-
-@dataclass
-class Meter:
-    """The clock. An arm calls `batch` once per batch, in order, and `step` after each optimiser step."""
-
-    device: str
-    warmup: int
-    steps: int
-    tokens: list[int] = field(default_factory=list)
-    losses: list[Any] = field(default_factory=list)
-    times: dict[int, float] = field(default_factory=dict)
-
-    def batch(self, tokens: int) -> None:
-        """Count a batch's real tokens."""
-        self.tokens.append(tokens)
-
-    def step(self, loss: Any) -> None:
-        """Note the end of a step and its loss: a number or a detached tensor, which is read after the run."""
-        self.losses.append(loss)
-        if (step := len(self.losses)) in (1, self.warmup, self.steps):
-            if self.device == "cuda":
-                torch.cuda.synchronize()
-            self.times[step] = time.perf_counter()
-
-    def figures(self, began: float) -> Figures:
-        """Speed between the last warm-up step and the last step, and losses."""
-        assert len(self.losses) == self.steps, f"{len(self.losses)} steps of {self.steps}"
-        losses = [float(loss) for loss in self.losses]
-        seconds = self.times[self.steps] - self.times[self.warmup]
-        third = max(1, len(losses) // 3)
-        return {
-            "tokens_per_second": sum(self.tokens[self.warmup : self.steps]) / seconds,
-            "tokens_per_step": float(np.mean(self.tokens[self.warmup : self.steps])),
-            "set_up_s": self.times[1] - began,
-            "ready_s": self.times[self.warmup] - began,
-            "steps": self.steps,
-            "first_loss": losses[0],
-            "early_loss": float(np.mean(losses[:third])),
-            "late_loss": float(np.mean(losses[-third:])),
-        }
-
-
-@dataclass(frozen=True)
-class Job:
-    """What an arm trains on."""
-
-    base: Path
-    """The base model's folder."""
-    processor: Any
-    """The tokenizer."""
-    labels: Sequence[str]
-    tokens: Tokens
-    """The training rows."""
-    recipe: Train
-    """The `train` section of params.yaml; its `epochs` does not count, `steps` does."""
-    max_length: int
-    steps: int
-    """Optimiser steps; the schedule ends with the last. Past the end of the rows another epoch begins."""
-    seed: int
-    device: str
-    processes: int
-    meter: Meter
-    texts: Callable[[], list[str]]
-    """The rows' texts, for a peer that tokenizes as it goes."""
-
-    @property
-    def warmup(self) -> int:
-        """Steps of rising learning rate."""
-        return max(1, round(self.steps * self.recipe.warmup_ratio))
-
-    def model(self) -> Any:
-        """The base model with a fresh head of this seed, without dropout of attention probabilities."""
-        torch.manual_seed(self.seed)
-        return classification.build_model(self.base, self.labels, self.recipe.dropout)
-
-
-class Rows(torch.utils.data.Dataset[Example]):
-    """Rows as HF's collators want them; padded to `length` tokens if it is not 0."""
-
-    def __init__(self, tokens: Tokens, length: int = 0, padding: int = 0) -> None:
-        """Keep the arrays as they are."""
-        self.tokens, self.length, self.padding = tokens, length, padding
-
-    def __len__(self) -> int:
-        """The number of rows."""
-        return len(self.tokens)
-
-    def __getitem__(self, index: int) -> Example:
-        """One row."""
-        ids = self.tokens.input_ids[self.tokens.offsets[index] : self.tokens.offsets[index + 1]].tolist()
-        mask, lacks = [1] * len(ids), max(0, self.length - len(ids))
-        return {
-            "input_ids": ids + [self.padding] * lacks,
-            "attention_mask": mask + [0] * lacks,
-            "labels": int(self.tokens.labels[index]),
-        }
-
-
-def counted(job: Job, collate: Callable[[list[Example]], Any]) -> Callable[[list[Example]], Any]:
-    """`collate`, with the batch's real tokens counted."""
-
-    def collated(examples: list[Example]) -> Any:
-        job.meter.batch(sum(sum(example["attention_mask"]) for example in examples))
-        return collate(examples)
-
-    return collated
 
 
 def fit(job: Job, trainer_class: Any, arguments_class: Any, extra: dict[str, Any], **parts: Any) -> None:
@@ -337,98 +196,3 @@ ARMS: dict[str, Callable[[Job], Any]] = {
     "fast": partial(engine, exact=False),
     "exact-fp32": partial(engine, exact=True, precision="fp32"),
 }
-
-
-def training_rows(spec: Spec) -> Tokens:
-    """The rows that a spec asks for."""
-    tokens = ragged.read(spec.tokens or spec.data / "data/tokenized/train")
-    if spec.rows is None:
-        return tokens
-    chosen = np.random.default_rng(0).permutation(len(tokens))[: spec.rows]
-    texts = [tokens.input_ids[tokens.offsets[row] : tokens.offsets[row + 1]].tolist() for row in chosen]
-    return ragged.pack(texts, tokens.labels[chosen], tokens.ids[chosen].tolist())
-
-
-def texts_of(data: Path, tokens: Tokens) -> list[str]:
-    """The texts that `tokens` was made of."""
-    table = pq.read_table(data / "data/validated/train.parquet", columns=["id", "text"])
-    texts = dict(zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True))
-    return [texts[row] for row in tokens.ids.tolist()]
-
-
-def measure(spec: Spec) -> Figures:
-    """Run an arm in this process and return its figures; peak memory is the process's, or the GPU's."""
-    params = load_params(ROOT / "params.yaml")
-    torch.set_num_threads(params.threads)
-    tokenized = spec.data / "data/tokenized"
-    labels = json.loads((tokenized / "labels.json").read_text(encoding="utf-8"))
-    processor = classification.load_processor(tokenized / "processor")
-    began = time.perf_counter()
-    tokens = training_rows(spec)
-    job = Job(
-        base=spec.data / "models/base",
-        processor=processor,
-        labels=labels,
-        tokens=tokens,
-        recipe=params.train,
-        max_length=params.tokenize.max_length,
-        steps=spec.steps,
-        seed=spec.seed,
-        device=spec.device,
-        processes=spec.processes,
-        meter=Meter(spec.device, spec.warmup, spec.steps),
-        texts=partial(texts_of, spec.data, tokens),
-    )
-    model = ARMS[spec.arm](job)
-    figures = job.meter.figures(began) | {"peak_mb": peak_mb(spec.device), "weights": token_weights(model)}
-    figures["gemm_gflops"] = gemm_gflops(model.config, figures["tokens_per_step"], spec.device)
-    if spec.score:
-        figures["f1_macro"] = f1_macro(model, ragged.read(tokenized / "test"), processor)
-    return figures | {"machine": environment.fingerprint(params.threads)}
-
-
-@torch.inference_mode()
-def f1_macro(model: Any, tokens: Tokens, processor: Any) -> float:
-    """The score of a model on a split, in one way for all arms: fp32, 64 texts at a time, padded."""
-    from transformers import DataCollatorWithPadding
-
-    model.eval()
-    loader = DataLoader(Rows(tokens), batch_size=64, collate_fn=DataCollatorWithPadding(processor))
-    parts = []
-    for batch in loader:
-        logits = model(**{name: batch[name].to(model.device) for name in ("input_ids", "attention_mask")}).logits
-        parts.append(logits.double().softmax(dim=-1).cpu().numpy())
-    return classification.score(tokens.labels, np.concatenate(parts))["f1_macro"]
-
-
-def peak_mb(device: str) -> float:
-    """The most memory this process held so far."""
-    if device == "cuda":
-        return float(torch.cuda.max_memory_reserved() / 1e6)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
-
-
-def token_weights(model: Any) -> int:
-    """Weights of the matrices that every token goes through: no embeddings, pooler and head."""
-    encoder = getattr(model, model.base_model_prefix)
-    linear = (part for name, part in encoder.named_modules() if "pooler" not in name)
-    return sum(part.weight.numel() for part in linear if isinstance(part, torch.nn.Linear))
-
-
-def gemm_gflops(config: Any, tokens_per_step: float, device: str) -> float:
-    """The best of ten rates of torch.mm: fp32 at the job's own shape on a CPU, large bf16 ones on a GPU."""
-    rows, inner, columns = round(tokens_per_step), config.hidden_size, getattr(config, "intermediate_size", 0)
-    if device == "cuda":
-        rows = inner = columns = 8192
-    kind = torch.bfloat16 if device == "cuda" else torch.float32
-    left, right = (torch.randn(shape, device=device, dtype=kind) for shape in ((rows, inner), (inner, columns)))
-    out = torch.empty((rows, columns), device=device, dtype=kind)
-    best = math.inf
-    for _ in range(10):
-        began = time.perf_counter()
-        for _ in range(10):
-            torch.mm(left, right, out=out)
-        if device == "cuda":
-            torch.cuda.synchronize()
-        best = min(best, (time.perf_counter() - began) / 10)
-    return float(2 * rows * inner * columns / best / 1e9)

@@ -49,9 +49,9 @@ Round = dict[str, Figures]
 
 def measure(options: Figures) -> Figures:
     """An arm's figures, in the process that this is called in: torch must not be in the parent's memory."""
-    from benchmarks import peers
+    from benchmarks import measured
 
-    return peers.measure(peers.Spec(**options))
+    return measured.measure(measured.Spec(**options))
 
 
 def run(arm: str, left_out: dict[str, str], **options: Any) -> Figures | None:
