@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from markdown_it import MarkdownIt
+from mlflow import MlflowClient
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
@@ -373,6 +374,19 @@ def test_a_real_regression_is_found_with_its_slices(project):
     assert facts["metrics"][0]["head"] == pytest.approx(project.read("reports/evaluate.json")["test/f1_macro"])
     assert {piece["column"] for piece in facts["slices"]} == {"domain", "length", "negation"}
     assert (facts["seeds"]["base"], facts["seeds"]["head"]) == (2, 1)
+
+
+def test_runs_are_compared_as_the_revisions_that_have_their_bytes(project):
+    client = MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
+    folders, ids = [found.experiment_id for found in client.search_experiments()], []
+    for seed in ("1", "2"):
+        runs = client.search_runs(folders, f"params.seed = '{seed}' and params.`train.learning_rate` = '0.01'")
+        (run,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+        ids.append(run.info.run_id)
+    found, expected = compared(project, *ids), compared(project, "main", "another-seed")
+    assert [found[side].pop("name") for side in ("base", "head")] == ids
+    assert [expected[side].pop("name") for side in ("base", "head")] == ["main", "another-seed"]
+    assert found == expected
 
 
 def test_a_seed_is_another_seed_of_the_other_but_no_longer_where_the_code_differs(project):
