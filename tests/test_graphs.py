@@ -9,9 +9,8 @@ import torch
 from torch.nn.attention.varlen import varlen_attn as VARLEN  # noqa: N812
 
 from bonafide import attention, chance, graphs, packing, training
-from bonafide.shards import Layout
 from tests import recorded, tiny_engines
-from tests.tiny_engines import build_engine, build_model, digest, random_tokens
+from tests.tiny_engines import build_engine, build_model, digest, queued_layout, random_tokens
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -36,12 +35,7 @@ def kernel(query, key, value, queries, keys, most, longest, *, scale, window_siz
 
 @pytest.fixture(autouse=True)
 def _as_on_a_gpu(monkeypatch):
-    def build(device):
-        layout = Layout(device)
-        layout.queued = True
-        return layout
-
-    monkeypatch.setattr(training, "Layout", build)
+    monkeypatch.setattr(training, "Layout", queued_layout)
     monkeypatch.setattr(attention, "by_length", attention.variable_length)
     monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", kernel)
     monkeypatch.setattr(graphs, "record", recorded.record)

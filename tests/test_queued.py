@@ -16,7 +16,7 @@ from bonafide.gradients import sum_by_id
 from bonafide.packing import pack
 from bonafide.shards import Layout, tree_sum
 from tests import tiny_engines
-from tests.tiny_engines import build_engine, build_model, build_tokens, digest, random_tokens, train
+from tests.tiny_engines import build_engine, build_model, build_tokens, digest, queued_layout, random_tokens, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -25,12 +25,7 @@ PACKED = ("bert", "distilbert", "roberta", "electra", "modernbert")
 
 @pytest.fixture(autouse=True)
 def _as_on_a_gpu(monkeypatch):
-    def build(device):
-        layout = Layout(device)
-        layout.queued = True
-        return layout
-
-    monkeypatch.setattr(training, "Layout", build)
+    monkeypatch.setattr(training, "Layout", queued_layout)
     monkeypatch.setattr(training, "Graphs", lambda ordinary, *_: ordinary)  # attention by runs asks the host's lengths
     monkeypatch.setattr(batch, "SHORT", 0)  # blocks are the CPU's
     monkeypatch.setattr(tiny_engines, "RECIPE", replace(tiny_engines.RECIPE, precision="bf16"))

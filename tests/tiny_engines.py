@@ -10,6 +10,7 @@ import transformers
 
 from bonafide.plan import Recipe
 from bonafide.ragged import Tokens
+from bonafide.shards import Layout
 from bonafide.training import Engine
 from bonafide.world import World
 
@@ -94,6 +95,13 @@ def cross_entropy(logits, labels):
 def build_engine(model, tokens, world=None, **changes):
     recipe = Recipe(**(RECIPE.__dict__ | changes))
     return Engine(model, tokens, cross_entropy, recipe, world or World(), lambda _: nullcontext())
+
+
+def queued_layout(device):
+    """A layout that does on the CPU what it does on a GPU."""
+    layout = Layout(device)
+    layout.queued = True
+    return layout
 
 
 def digest(model):
