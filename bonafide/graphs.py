@@ -8,6 +8,7 @@ of each shape; where the bits differ, or a recording fails, training goes on wit
 
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -55,24 +56,32 @@ class Graphs:
         """As the ordinary pass, in the same bits; the losses stay as they are until the next pass."""
         sizes, words = self.layout.by_rows, self.layout.row_words
         shape = tuple((rows, *shards) for rows, shards in sizes.items())
-        graph = self.known.get(shape)
-        if graph and graph.held:
+        if shape in self.known and self.known[shape].held:
             self.layout.clear()
-            return graph(batch, words)
-        losses = self.ordinary(batch)
-        if graph:
-            self._hold(graph, batch, words, losses)
+            return self.known[shape](batch, words)
+        losses = self._ordinary(batch)
+        if shape in self.known:
+            self._hold(self.known[shape], batch, words, losses)
         elif self.works and len(self.known) < MOST:
             self.layout.by_rows = sizes
             self._record(shape, batch, words)
         return losses
+
+    def _ordinary(self, batch: Batch) -> torch.Tensor:
+        """The ordinary pass; without graphs from then on where they, which keep their memory, leave it too little."""
+        sizes = self.layout.by_rows
+        with suppress(torch.OutOfMemoryError) if self.known else nullcontext():
+            return self.ordinary(batch)
+        self._give_up("they leave too little memory")
+        self.layout.by_rows = sizes
+        return self.ordinary(batch)
 
     def _record(self, shape: Any, batch: Batch, words: Words) -> None:
         try:
             losses, replay = record(lambda: self.ordinary(batch))
             self.known[shape] = _Graph(batch, words, losses, replay)
         except RuntimeError as error:
-            self._give_up(str(error).splitlines()[0])
+            self._give_up((str(error).splitlines() or [type(error).__name__])[0])
         self.layout.clear()
 
     def _hold(self, graph: _Graph, batch: Batch, words: Words, losses: torch.Tensor) -> None:

@@ -136,6 +136,45 @@ def test_a_pass_that_cannot_be_recorded_is_not(monkeypatch):
     assert found == ordinary(model, 8, shards=4)
 
 
+def test_memory_that_graphs_take_is_given_back_where_it_lacks(monkeypatch):
+    """From three graphs on no other pass finds any."""
+    model = build_model(dropout=0.1)
+    engine, asked = start(model, shards=4), []
+    compute = engine.compute.ordinary
+
+    def ordinary_pass(batch):
+        asked.append(len(engine.compute.known))
+        if asked[-1] == 3:
+            raise torch.OutOfMemoryError
+        return compute(batch)
+
+    monkeypatch.setattr(engine.compute, "ordinary", ordinary_pass)
+    with pytest.warns(UserWarning, match="without CUDA graphs: they leave too little memory$"):
+        found = go(engine, 20)
+    assert found == ordinary(model, 20, shards=4)
+    assert asked[asked.index(3) :][:2] == [3, 0]
+
+
+def test_a_recording_without_a_message_is_named_by_its_kind(monkeypatch):
+    def refuse(_work):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(graphs, "record", refuse)
+    with pytest.warns(UserWarning, match="graphs: OutOfMemoryError$"):
+        go(start(build_model()), 2)
+
+
+def test_memory_that_lacks_without_graphs_is_an_error(monkeypatch):
+    engine = start(build_model())
+
+    def losses(_batch):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(engine, "_losses", losses)
+    with pytest.raises(torch.OutOfMemoryError):
+        next(engine.steps())
+
+
 def test_shapes_beyond_the_limit_are_not_recorded(monkeypatch):
     monkeypatch.setattr(graphs, "MOST", 1)
     model = build_model(dropout=0.1)
