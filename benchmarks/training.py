@@ -254,7 +254,7 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Print a table per part; return 1 if a bar is missed."""
+    """Print a table per part; return 1 if a bar is missed or nothing could be measured."""
     options = parse()
     environment.prepare()
     left_out: dict[str, str] = {}
@@ -268,7 +268,7 @@ def main() -> int:
     if options.json:
         asked = {"steps": options.steps, "repeats": options.repeats, "device": options.device}
         options.json.write_text(json.dumps(summary | {"left_out": left_out} | asked, indent=2) + "\n")
-    return int(not all(bar["holds"] for bar in summary.get("bars", {}).values()))
+    return int(not summary or not all(bar["holds"] for bar in summary.get("bars", {}).values()))
 
 
 if __name__ == "__main__":

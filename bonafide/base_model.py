@@ -130,7 +130,7 @@ def unpack(archive: Path, folder: Path) -> None:
             if size > MAX_UNPACKED:
                 raise InputError(f"{archive.name}: unpacks to {size:,} bytes, over {MAX_UNPACKED:,}: refused")
             file.extractall(folder)
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError):
+    except (zipfile.BadZipFile, RuntimeError):
         raise InputError(f"{archive.name}: a damaged or encrypted archive") from None
 
 
