@@ -38,10 +38,14 @@ from pathlib import Path
 from bonafide.environment import die_with_parent
 from bonafide.params import load_params
 die_with_parent()
+def note(kind, facts):  # whole or not there: the test reads while others write
+    path = Path(os.environ["SEEN"]) / f"{uuid.uuid4().hex}.{kind}"
+    path.with_suffix(".part").write_text(json.dumps(facts))
+    path.with_suffix(".part").rename(path)
 params, seen = load_params(), Path(os.environ["SEEN"])
 start, rate = time.time(), params.train.learning_rate
 facts = [params.seed, rate, sorted(os.sched_getaffinity(0)), start, os.getpid(), os.getcwd()]
-(seen / f"{uuid.uuid4().hex}.started").write_text(json.dumps(facts))
+note("started", facts)
 time.sleep(float(os.environ.get("SECONDS_EACH", "1")))
 if rate == 0.03 and params.seed == 2 and not (seen / "mended").exists():
     sys.exit("\\x1b[31mthe loss is NaN")
@@ -49,7 +53,7 @@ Path("out").write_text(str(rate))
 metrics = {"validation/f1_macro": 0.5 + rate + params.seed / 1000, "test/f1_macro": 0.9 - rate}
 Path("reports").mkdir(exist_ok=True)
 Path("reports/evaluate.json").write_text(json.dumps(metrics))
-(seen / f"{uuid.uuid4().hex}.ended").write_text(json.dumps([*facts[:3], start, time.time()]))
+note("ended", [*facts[:3], start, time.time()])
 """
 GRID = ["-S", "threads=1", "-S", "train.learning_rate=0.01,0.02,0.03", "--seeds", "2"]
 
@@ -125,10 +129,10 @@ def swept(tmp_path_factory, store):
     sweeper = Sweeper(tmp_path_factory.mktemp("sweep") / "repository", store)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DVC_SITE_CACHE_DIR", str(sweeper.folder / "site"))
-        process = sweeper.start(*GRID, "--json")
-        sweeper.wait_for("started", 1)
-        (sweeper.folder / "toy.py").write_text("the user works on")
-        out, err = process.communicate(timeout=300)
+        with sweeper.start(*GRID, "--json") as process:
+            sweeper.wait_for("started", 1)
+            (sweeper.folder / "toy.py").write_text("the user works on")
+            out, err = process.communicate(timeout=300)
         assert (sweeper.folder / "toy.py").read_text() == "the user works on"
         git(sweeper.folder, "checkout", "toy.py")
         yield sweeper, process.returncode, json.loads(out), err
