@@ -5,6 +5,7 @@ BONAFIDE_KILLS=40 there are 40 random kills instead of 7, with BONAFIDE_RECIPE=s
 model (some 45 s each) instead of a tiny one.
 """
 
+import glob
 import os
 import random
 import shutil
@@ -74,8 +75,13 @@ def start(project: Project, command: list[str], log: Path | None = None, **envir
 
 def checkpoints(project: Project) -> list[Path]:
     """The whole checkpoints, the newest last."""
-    found = (project.folder / ".bonafide/checkpoints").glob("*/step-*")
-    return sorted(path for path in found if not path.suffix)
+    return sorted(path for path in listed(project, "*/step-*") if not path.suffix)
+
+
+def listed(project: Project, pattern: str) -> list[Path]:
+    """What is among the checkpoints; unlike Path.glob's, no error where a folder goes while it is listed."""
+    folder = project.folder / ".bonafide/checkpoints"
+    return [folder / name for name in glob.glob(pattern, root_dir=folder)]  # noqa: PTH207
 
 
 def trains(project: Project, running: Running) -> None:
@@ -317,7 +323,10 @@ def test_two_processes_killed_are_finished_by_one(tokenized, reference, tmp_path
 
 
 def is_alive(process: psutil.Process) -> bool:
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_a_killed_worker_is_started_again(tokenized, reference, tmp_path):
@@ -362,7 +371,7 @@ def test_two_temporary_experiments_at_once_have_one_writer(tokenized, reference,
     both = [start(project, [*command, name], tmp_path / f"{name}.log") for name in ("one", "two")]
     writers = set()
     while not all(running.ended() for running in both):
-        writers.add(frozenset(path.suffix for path in (project.folder / ".bonafide/checkpoints").glob("*/*.tmp-*")))
+        writers.add(frozenset(path.suffix for path in listed(project, "*/*.tmp-*")))
         time.sleep(0.002)
     for running in both:
         assert running.process.returncode == 0, running.said()

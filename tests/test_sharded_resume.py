@@ -6,6 +6,7 @@ Real projects, real kills. The clones save after every step that finds all write
 import os
 import shutil
 import signal
+from itertools import groupby
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from transformers import AutoModelForSequenceClassification
 from bonafide.files import sha256
 from tests.project import Project, reviews
 from tests.test_pipeline import wait_for
-from tests.test_resume import RESULTS, STAGE, TRAININGS, copy, is_alive, start, step_of, went_on_from
+from tests.test_resume import RESULTS, STAGE, TRAININGS, copy, is_alive, listed, start, step_of, went_on_from
 
 pytestmark = pytest.mark.slow
 
@@ -25,8 +26,8 @@ PATIENT = 300  # seconds
 
 def parts(project):
     """The steps on the disk by part, in order."""
-    folders = sorted((project.folder / ".bonafide/checkpoints").glob("*/rank-*-of-*"))
-    return {folder.name: sorted(path for path in folder.glob("step-*") if not path.suffix) for folder in folders}
+    steps = [path for path in sorted(listed(project, "*/rank-*-of-*/step-*")) if not path.suffix]
+    return {name: list(paths) for name, paths in groupby(steps, lambda path: path.parent.name)}
 
 
 def whole(project, size=2):

@@ -10,6 +10,7 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+import psutil
 import pytest
 from filelock import FileLock
 from mlflow import MlflowClient
@@ -199,7 +200,10 @@ def test_the_same_sweep_runs_only_what_is_missing_and_tells_mlflow_once(swept):
 
 
 def alive(pid):
-    return Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2]
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @pytest.mark.slow
