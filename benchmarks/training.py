@@ -64,7 +64,10 @@ def run(arm: str, left_out: dict[str, str], **options: Any) -> Figures | None:
         except ImportError as error:
             left_out[arm] = str(error)
             return None
-    print(f"{arm}, seed {options.get('seed', 1)}: {figures['tokens_per_second']:,.0f} tokens/s", file=sys.stderr)
+    scored = f", macro F1 {figures['f1_macro']:.3f}" if "f1_macro" in figures else ""
+    print(
+        f"{arm}, seed {options.get('seed', 1)}: {figures['tokens_per_second']:,.0f} tokens/s{scored}", file=sys.stderr
+    )
     return figures
 
 

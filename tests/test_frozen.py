@@ -20,7 +20,7 @@ from bonafide.seen import computed
 from bonafide.vocabulary import Vocabulary
 from tasks import classification
 from tests.test_shards import in_threads
-from tests.tiny_engines import build_engine, build_model, digest, random_tokens, train
+from tests.tiny_engines import build_engine, build_model, checkpoint_activations, digest, random_tokens, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -128,7 +128,7 @@ def test_gradient_checkpointing_changes_no_bit():
     for checkpointing in (False, True):
         model = build("bert", "all", 1)
         if checkpointing:
-            model.activation_checkpointing_enable({"use_reentrant": False})
+            checkpoint_activations(model)
         engine = build_engine(model, random_tokens(12), shards=2)
         assert engine.inputs.below is not None
         list(engine.steps())

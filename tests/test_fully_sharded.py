@@ -2,6 +2,7 @@
 
 import copy
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,10 +12,9 @@ from torch import distributed
 
 from bonafide.fully_sharded import ShardedEngine
 from bonafide.inference import predict_all
-from bonafide.plan import Recipe
 from bonafide.trainable import choose
 from bonafide.world import World
-from tests.tiny_engines import RECIPE, build_engine, build_model, cross_entropy, random_tokens
+from tests.tiny_engines import RECIPE, build_engine, build_model, checkpoint_activations, cross_entropy, random_tokens
 
 PEFT = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # its business
 pytestmark = [pytest.mark.slow, PEFT]  # processes that import transformers
@@ -35,12 +35,12 @@ def build(architecture, *, checkpointing=False, trainable="all", frozen_layers=0
     torch.manual_seed(0)  # of low-rank changes
     model = choose(build_model(architecture), trainable, 4, frozen_layers)
     if checkpointing:
-        model.activation_checkpointing_enable({"use_reentrant": False})
+        checkpoint_activations(model)
     return model, changes | {"exact": False}
 
 
 def sharded(model, world, **changes):
-    recipe = Recipe(**(RECIPE.__dict__ | changes))
+    recipe = replace(RECIPE, **changes)
     return ShardedEngine(model, random_tokens(25), cross_entropy, recipe, world, lambda _: nullcontext())
 
 

@@ -21,7 +21,7 @@ from bonafide.plan import cut, generator, schedule
 from bonafide.training import Engine
 from bonafide.vocabulary import Vocabulary
 from tasks import classification
-from tests.tiny_engines import build_engine, build_model, digest, random_tokens
+from tests.tiny_engines import build_engine, build_model, checkpoint_activations, digest, random_tokens
 from tests.tiny_model import build_tiny_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -74,7 +74,7 @@ class Order(Engine):
         model.config.get_text_config = lambda: model.config
         model.config.pad_token_id = 0
         engine = build_engine(model, tokens, exact=False, **changes)
-        self.__dict__ = engine.__dict__
+        self.__dict__.update(engine.__dict__)
         self.seen = []
 
     def _gradients(self, rows, key):
@@ -360,7 +360,7 @@ def test_gradient_checkpointing_changes_no_bit(architecture, shards):
     for checkpointing in (False, True):
         model = build_model(architecture, dropout=0.1, num_hidden_layers=3)
         if checkpointing:
-            model.activation_checkpointing_enable({"use_reentrant": False})
+            checkpoint_activations(model)
         engine = build_engine(model, random_tokens(12), shards=shards)
         found.append((losses(engine.steps()), digest(engine.model)))
     assert found[0] == found[1]

@@ -3,6 +3,7 @@
 import copy
 import hashlib
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -93,8 +94,14 @@ def cross_entropy(logits, labels):
 
 
 def build_engine(model, tokens, world=None, **changes):
-    recipe = Recipe(**(RECIPE.__dict__ | changes))
+    recipe = replace(RECIPE, **changes)
     return Engine(model, tokens, cross_entropy, recipe, world or World(), lambda _: nullcontext())
+
+
+def checkpoint_activations(model):
+    """Compute activations again backward; the method's name before transformers 5.23 was another."""
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
 
 
 def queued_layout(device):
