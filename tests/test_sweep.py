@@ -20,6 +20,7 @@ from lab import leases
 from lab.points import build_points, grid, read_overrides, spread, summarise
 from lab.search import search
 from lab.sweeps import committed
+from tests.test_resume import is_alive
 
 ROOT = Path(__file__).parents[1]
 BASE = (ROOT / "params.yaml").read_text()
@@ -199,13 +200,6 @@ def test_the_same_sweep_runs_only_what_is_missing_and_tells_mlflow_once(swept):
     assert set(git(sweeper.folder, "for-each-ref", "--format=%(refname:lstrip=-1)", "refs/exps").split()) == names
 
 
-def alive(pid):
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_sweep_that_ends_takes_its_experiments_and_its_devices_with_it(tmp_path, store, number):
@@ -213,11 +207,12 @@ def test_a_sweep_that_ends_takes_its_experiments_and_its_devices_with_it(tmp_pat
     process = sweeper.start("-S", "threads=1", "--jobs", "1", SECONDS_EACH="300")
     sweeper.wait_for("started", 1)
     ((*_facts, pid, _folder),) = sweeper.seen("started")
+    point = psutil.Process(pid)
     process.send_signal(number)
     process.communicate(timeout=60)
     assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number)
     until = time.monotonic() + 20
-    while alive(pid):
+    while is_alive(point):
         assert time.monotonic() < until
         time.sleep(0.1)
     assert git(sweeper.folder, "status", "--porcelain") == ""
