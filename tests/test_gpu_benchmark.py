@@ -20,20 +20,22 @@ def _as_it_was():
 @pytest.fixture
 def model(monkeypatch):
     monkeypatch.setattr(gpu, "WORDS", 1050)
+    monkeypatch.setattr(gpu, "WARMUP", 4)  # nothing is recorded on a CPU
     return gpu.build((32, 2, 2, 48))
 
 
 @pytest.mark.slow
 def test_all_arms_train_the_same_model_and_cost_something(model):
     before = {name: p.clone() for name, p in model.named_parameters()}
-    found = gpu.rounds(model, TINY, steps=2, repeats=2)
+    found = gpu.rounds(model, TINY, steps=2, repeats=3)  # an odd number: all medians are of one round
     assert list(found) == list(gpu.ARMS)
     assert found["fast loose"]["price"] == 1
     losses = [figures["first_loss"] for figures in found.values()]
     assert losses == pytest.approx([losses[0]] * 6, abs=0.05)  # four shards have other dropout than one
-    for figures in found.values():
-        assert figures["tokens_per_second"] * figures["ms"] / 1e3 == pytest.approx(39, abs=20)
-        assert figures["price"] > 0
+    tokens = [figures["tokens_per_second"] * figures["ms"] / 1e3 for figures in found.values()]
+    assert tokens == pytest.approx([tokens[0]] * 6)
+    assert TINY.texts * TINY.shortest < tokens[0] < TINY.texts * TINY.longest
+    assert all(figures["price"] > 0 for figures in found.values())
     assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
 
 

@@ -35,7 +35,7 @@ class Launch:
             text=True,
         )
 
-    def wait_for(self, *names, seconds=30):
+    def wait_for(self, *names, seconds=300):
         until = time.monotonic() + seconds
         while not all((self.folder / name).exists() for name in names):
             assert time.monotonic() < until, f"no {names}: {list(self.folder.iterdir())}"
@@ -47,7 +47,7 @@ class Launch:
     def workers(self):
         return [int(pid) for pid in self.notes("pid")]
 
-    def end(self, seconds=60):
+    def end(self, seconds=300):
         self.out, self.err = self.process.communicate(timeout=seconds)
         return self.process.returncode
 

@@ -31,9 +31,9 @@ class NoWatch:
 def test_the_machine_multiplies_within_half_a_second_and_draws_no_chance_of_ours():
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    started = time.perf_counter()
+    started = time.process_time()  # not the clock's: a stolen core is no fault of ours
     rate = matrix_rate("cpu", torch.float32, 4096, 384, 1536)
-    assert time.perf_counter() - started < 1  # 0.3 s where the cores are free
+    assert time.process_time() - started < torch.get_num_threads()  # 0.3 s each where the cores are free
     assert 1e8 < rate < 1e15
     assert torch.equal(before, torch.get_rng_state())
 
@@ -241,10 +241,10 @@ def test_a_trace_has_what_another_thread_computes(tmp_path):
 def test_no_steps_leave_no_trace_and_cost_nothing(tmp_path):
     assert trace(0, 1, tmp_path / "none.gz", 5, close=True) is None
     profiler = Profiler(0, 1, tmp_path / "none.gz")
-    started = time.perf_counter()
+    started = time.process_time()
     for _ in range(10_000):
         profiler.step()
-    assert (time.perf_counter() - started) / 10_000 < 5e-6
+    assert (time.process_time() - started) / 10_000 < 5e-6
 
 
 @pytest.mark.slow

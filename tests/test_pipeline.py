@@ -213,7 +213,7 @@ def holder(lock: Path) -> str | None:
     return lines[0][4] if lines else None
 
 
-def wait_for(condition, seconds: float = 60) -> None:
+def wait_for(condition, seconds: float = 300) -> None:
     limit = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < limit, "waited in vain"
