@@ -1,9 +1,13 @@
 """Every test runs in a folder of its own, with a tracking store of its own."""
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-settings.register_profile("tests", deadline=None)  # two files of tests at a time share two cores
+# Two files of tests at a time share two cores; all examples of a test may share its folder. Where CI is set, Hypothesis
+# draws the same examples each time, so that a change is judged by what it changes.
+settings.register_profile(
+    "tests", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 settings.load_profile("tests")
 
 

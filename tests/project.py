@@ -135,3 +135,11 @@ def small_project(folder: Path, rows: int = 240) -> Project:
     project.tiny([row["text"] for row in table])
     project.commit()
     return project
+
+
+def copy(project: Project, folder: Path) -> Project:
+    """The same project with all that it has made, in another folder."""
+    shutil.copytree(project.folder, folder, symlinks=True)
+    made = object.__new__(Project)
+    made.folder = folder
+    return made

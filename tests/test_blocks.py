@@ -32,7 +32,7 @@ def alone(query, key, value, lengths, scale):
     return torch.cat(outs)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(lengths_of, st.sampled_from([(1, 4), (3, 8)]), st.booleans(), st.sampled_from([None, 0.3]))
 def test_values_and_gradients_are_those_of_each_text_alone(lengths, shape, firsts, scale):
     mine, stock = (tensors(lengths, *shape, firsts) for _ in range(2))
@@ -45,7 +45,7 @@ def test_values_and_gradients_are_those_of_each_text_alone(lengths, shape, first
         assert (p.grad - q.grad).abs().max() <= 1e-5
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(lengths_of, st.data())
 def test_a_text_has_the_same_bits_among_any_others(lengths, data):
     """A process may hold a part of the batch; it must not show, or this machine says that it would."""

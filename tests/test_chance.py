@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bonafide import chance
@@ -25,7 +25,6 @@ def by_numpy(rows, columns):
     return found.view(np.int64)
 
 
-@settings(deadline=None)
 @given(words, words)
 def test_the_hash_is_that_of_numpy(rows, columns):
     rows, columns = (torch.tensor(part, dtype=torch.int64) for part in (rows, columns))
@@ -95,7 +94,6 @@ def test_all_values_of_an_element_are_as_frequent():
         assert ((counts - expected) ** 2 / expected).sum() < 255 + 5 * (2 * 255) ** 0.5
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 6), min_size=4, max_size=4), st.integers(0, 2**63 - 1), st.sampled_from([1, 3, 4, 33]))
 def test_a_shard_has_the_same_chance_wherever_it_lies(sizes, key, width):
     whole = drop(torch.ones(sum(sizes), width), 0.5, row_words(sizes, key, 0, CPU), 2)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 
@@ -157,7 +157,6 @@ def test_damage_is_named_and_the_one_before_is_used(saved, said, name):
             assert said == [f"checkpoint step-00000020: {name} is 12 bytes short; skipped"]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.data())
 def test_no_byte_can_change_unseen(saved, said, data):
     path = data.draw(st.sampled_from(sorted(Path("c/step-00000020").iterdir())))
@@ -318,7 +317,7 @@ TENSORS = st.builds(
 )
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=30)
 @given(st.dictionaries(st.text(st.characters(codec="utf-8"), min_size=1), TENSORS, max_size=4))
 def test_tensors_come_back_as_they_were(said, tensors):
     made = Checkpoints(Path("c"), said.append)

@@ -6,7 +6,7 @@ import shutil
 from itertools import groupby
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from typer.testing import CliRunner
@@ -69,7 +69,7 @@ def inline(text):
 HARMLESS = outline(comment_of(review(["harmless", "words"])))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(word)
 @example("\n")
 def test_whatever_the_words_are_the_comment_has_the_same_structure(text):

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from datasketch import MinHash
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bonafide.duplicates import PERMUTATIONS, RECALL, bands, find_exact, find_near, jaccard, normalise, shingles, sign
@@ -45,7 +45,6 @@ small = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(small)
 def test_exact_duplicates_are_those_of_the_definition(rows):
     texts, labels = column([t for t, _, _ in rows]), column([label for _, label, _ in rows])

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bonafide.files import inert_cell, md5, read_json, write_bytes, write_csv, write_json
@@ -24,7 +24,6 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.text(st.characters(codec="utf-8")), min_size=2, max_size=4))
 def test_csv_reads_back_what_was_written(tmp_path, row):
     write_csv(tmp_path / "t.csv", [f"c{i}" for i in range(len(row))], [row])

@@ -83,7 +83,7 @@ def test_a_step_runs_nothing_below_the_lowest_trained_layer(architecture, still,
         assert bool(ran) == (engine is whole)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.permutations(range(12)), st.integers(1, 12), st.sampled_from(PACKED))
 def test_rows_are_what_the_layer_reads_in_any_batch(permutation, n, architecture):
     engine = build_engine(build(architecture), random_tokens(12))

@@ -77,7 +77,7 @@ def test_packed_and_padded_batches_give_the_stock_logits_and_gradients(architect
     check(architecture, build_tokens([*lengths, 1, 30, 30]), seed=len(shape), **shape)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=7))
 def test_whatever_the_lengths(lengths):
     check("bert", build_tokens(lengths))

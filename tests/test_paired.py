@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import bootstrap as scipy_bootstrap
 
@@ -55,13 +55,11 @@ def test_where_bca_is_not_defined_it_is_the_percentile_interval():
     assert bca(1.1, draws, outlier, 0.95) == pytest.approx((0.025, 0.975))
 
 
-@settings(deadline=None)
 @given(st.floats(-1, 1), st.floats(0.5, 0.999))
 def test_an_interval_without_spread_is_the_value(value, level):
     assert bca(value, np.full(100, value), np.full(9, value), level) == pytest.approx((value, value))
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(-1, 1), min_size=20, max_size=60), st.floats(-1, 1))
 def test_intervals_are_nested_and_ordered(draws, value):
     draws, left_out = np.array(draws), chance(1).normal(size=12)
@@ -98,7 +96,6 @@ def test_the_standard_error_is_that_of_the_mean_difference():
     assert found.draws.std() == pytest.approx(found.error, rel=0.05)
 
 
-@settings(deadline=None)
 @given(st.floats(1e-4, 0.1), st.floats(0.001, 0.2), st.floats(0.001, 0.5))
 def test_the_detectable_difference_is_found_four_times_in_five(error, alpha, margin):
     effect = detectable(error, alpha, margin)

@@ -12,13 +12,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.project import STAGES, Project, reviews, small_project
+from tests.project import STAGES, Project, copy, reviews, small_project
 
 pytestmark = pytest.mark.slow
 
 PIPELINES = "select r.run_uuid, r.status from runs r where r.lifecycle_stage = 'active' and not exists "
 PIPELINES += "(select 1 from tags t where t.run_uuid = r.run_uuid and t.key = 'mlflow.parentRunId')"
 CHILDREN = "select value, count(*) from tags where key = 'bonafide.stage' group by value"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A project after its first `dvc repro`, to look at or to copy."""
+    project = small_project(tmp_path_factory.mktemp("pipeline") / "clone")
+    output = project.repro(TZ="Asia/Shanghai", LANG="C", LC_ALL="C", PYTHONHASHSEED="1")
+    assert project.ran(output) == STAGES
+    return project
 
 
 def links(project: Project) -> list[dict[str, str]]:
@@ -32,10 +41,9 @@ def links(project: Project) -> list[dict[str, str]]:
     return made
 
 
-def test_a_day_of_work(tmp_path):
+def test_a_day_of_work(finished, tmp_path):
     """Run, change the learning rate, change an evaluate param, go back: three pipeline runs, nothing run twice."""
-    project = small_project(tmp_path / "clone")
-    assert project.ran(project.repro()) == STAGES
+    project = copy(finished, tmp_path / "clone")
     assert project.ran(project.repro()) == []
     first = (project.folder / "dvc.lock").read_bytes()
 
@@ -66,9 +74,8 @@ def test_a_day_of_work(tmp_path):
     assert project.ran(project.repro()) == STAGES
 
 
-def test_the_run_holds_what_a_person_compares(tmp_path):
-    project = small_project(tmp_path / "clone")
-    project.repro()
+def test_the_run_holds_what_a_person_compares(finished):
+    project = finished
     ((run_id, _status),) = project.query(PIPELINES)
     params = dict(project.query(f"select key, value from params where run_uuid = '{run_id}'"))
     assert params["train.learning_rate"] == "0.002"
@@ -84,25 +91,21 @@ def test_the_run_holds_what_a_person_compares(tmp_path):
     assert project.run("dvc", "plots", "show", "--json").returncode == 0
 
 
-def test_the_model_loads_with_transformers(tmp_path):
+def test_the_model_loads_with_transformers(finished):
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    project = small_project(tmp_path / "clone")
-    project.repro("train")
-    folder = project.folder / "models/model"
+    folder = finished.folder / "models/model"
     model = AutoModelForSequenceClassification.from_pretrained(folder, local_files_only=True)
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     assert model.config.id2label == {0: "negative", 1: "positive"}
     assert model(**tokenizer("a good film", return_tensors="pt")).logits.shape == (1, 2)
 
 
-def test_two_clones_agree_to_the_byte(tmp_path):
-    one = small_project(tmp_path / "one")
-    two = small_project(tmp_path / "some where/else-ä")
-    one.repro(TZ="Asia/Shanghai", LANG="C", LC_ALL="C", PYTHONHASHSEED="1")
-    two.repro(TZ="America/Lima", LANG="C.UTF-8", LC_ALL="C.UTF-8", PYTHONHASHSEED="2")
-    assert (one.folder / "dvc.lock").read_bytes() == (two.folder / "dvc.lock").read_bytes()
-    assert (one.folder / "reports/index.html").read_bytes() == (two.folder / "reports/index.html").read_bytes()
+def test_two_clones_agree_to_the_byte(finished, tmp_path):
+    other = small_project(tmp_path / "some where/else-ä")
+    other.repro(TZ="America/Lima", LANG="C.UTF-8", LC_ALL="C.UTF-8", PYTHONHASHSEED="2")
+    for name in ("dvc.lock", "reports/index.html"):
+        assert (other.folder / name).read_bytes() == (finished.folder / name).read_bytes()
 
 
 def csv_text(rows: list[dict[str, str]], delimiter: str = ",") -> str:
@@ -180,9 +183,9 @@ def test_an_own_table_works_by_editing_params_only(tmp_path, kind):
         assert metrics.keys() >= {"test_new_games/f1_macro", "validation/f1_macro"}
 
 
-def test_a_run_killed_in_every_stage_ends_in_the_same_bytes(tmp_path):
+def test_a_run_killed_in_every_stage_ends_in_the_same_bytes(finished, tmp_path):
     """SIGKILL of `dvc repro` in each stage in turn: no orphan writes on, and the next run takes up where it was."""
-    project, undisturbed = small_project(tmp_path / "clone"), small_project(tmp_path / "other")
+    project = small_project(tmp_path / "clone")
     env = os.environ | {"DVC_SITE_CACHE_DIR": str(tmp_path / "site"), "SHELL": "/bin/sh"}
     env.pop("MLFLOW_TRACKING_URI")
     lock = project.folder / ".bonafide/writer.lock"
@@ -196,8 +199,7 @@ def test_a_run_killed_in_every_stage_ends_in_the_same_bytes(tmp_path):
         running.wait()
         wait_for(lambda pid=pid: not Path(f"/proc/{pid}").exists(), seconds=20)
     assert project.ran(project.repro()) == ["report"]
-    undisturbed.repro()
-    assert (project.folder / "dvc.lock").read_bytes() == (undisturbed.folder / "dvc.lock").read_bytes()
+    assert (project.folder / "dvc.lock").read_bytes() == (finished.folder / "dvc.lock").read_bytes()
     assert [status for _run, status in project.query(PIPELINES)] == ["FINISHED"]
     assert set(dict(project.query(CHILDREN)).values()) == {1}
 
@@ -220,9 +222,8 @@ def wait_for(condition, seconds: float = 300) -> None:
         time.sleep(0.05)
 
 
-def test_a_refused_table_loses_nothing(tmp_path):
-    project = small_project(tmp_path / "clone")
-    project.repro()
+def test_a_refused_table_loses_nothing(finished, tmp_path):
+    project = copy(finished, tmp_path / "clone")
     before = {path: path.read_bytes() for path in project.folder.rglob("*") if is_result(project.folder, path)}
     names = {path.relative_to(project.folder).as_posix() for path in before}
     assert names > {

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -132,7 +132,6 @@ def test_what_waits_is_caught(waits):
         waits(torch.arange(3))
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 39), min_size=4, max_size=30), st.sampled_from([2, 20, 40]), st.integers(0, 9))
 def test_sums_by_id_are_those_of_each_shard_added_as_a_tree(ids, words, seed):
     ids = torch.tensor(ids) % words

@@ -21,7 +21,7 @@ import pytest
 from filelock import FileLock
 
 from bonafide.files import sha256
-from tests.project import Project, reviews
+from tests.project import Project, copy, reviews
 from tests.test_pipeline import wait_for
 
 pytestmark = pytest.mark.slow
@@ -97,13 +97,6 @@ def outcome(project: Project, *, lock: bool = True) -> dict[str, str]:
 
 def step_of(path: Path) -> int:
     return int(path.name.removeprefix("step-"))
-
-
-def copy(project: Project, folder: Path) -> Project:
-    shutil.copytree(project.folder, folder, symlinks=True)
-    made = object.__new__(Project)
-    made.folder = folder
-    return made
 
 
 @pytest.fixture(scope="module")

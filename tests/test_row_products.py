@@ -20,7 +20,7 @@ def test_what_this_machine_says_is_one_of_the_tried_and_stays():
     assert least_rows(model(), 300, Aside()) == found
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(1, 200), st.integers(0, 100))
 def test_a_row_has_the_same_bits_among_any_others(count, start):
     """Of any rows where this machine allows it; of whole shards everywhere."""

@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
 from bonafide.files import sha256
-from tests.project import Project, reviews
+from tests.project import Project, copy, reviews
 from tests.test_pipeline import wait_for
-from tests.test_resume import RESULTS, STAGE, TRAININGS, copy, is_alive, listed, start, step_of, went_on_from
+from tests.test_resume import RESULTS, STAGE, TRAININGS, is_alive, listed, start, step_of, went_on_from
 
 pytestmark = pytest.mark.slow
 

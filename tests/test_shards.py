@@ -317,7 +317,7 @@ def test_worlds_add_up_in_the_order_of_one(size):
     assert all(torch.equal(total, golden(parts)) for total in in_threads(size, work))
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 @given(st.integers(5, 20), st.sampled_from([(2, 1), (2, 2), (4, 1)]))
 def test_weights_are_bitwise_equal_in_played_worlds(n, world_and_accumulation):
     size, accumulation = world_and_accumulation

@@ -21,14 +21,12 @@ def split(rows, seed=1, fractions=FRACTIONS):
     return assign(strings([s for _, s in rows]), strings([g for g, _ in rows]), fractions, seed).to_pylist()
 
 
-@settings(deadline=None)
 @given(groups_and_splits, groups_and_splits)
 def test_adding_rows_never_moves_an_old_row(old, new):
     assert split([*old, *new])[: len(old)] == split(old)
     assert split([*new, *old])[len(new) :] == split(old)
 
 
-@settings(deadline=None)
 @given(groups_and_splits, st.integers(0, 2**32 - 1))
 def test_all_pool_rows_of_a_group_are_in_one_split(rows, seed):
     by_group = {}
@@ -40,7 +38,7 @@ def test_all_pool_rows_of_a_group_are_in_one_split(rows, seed):
     assert all(len(splits) == 1 for splits in by_group.values())
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1), st.floats(0.05, 0.45), st.floats(0.05, 0.45))
 def test_fractions_hold_within_five_standard_errors(seed, validation, test):
     rows = 20_000

@@ -157,7 +157,7 @@ def test_what_validate_judges_passes_through():
     assert raw("bad.parquet")["text"].cast(pa.binary()).to_pylist() == [b"fine", b"caf\xe9"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.text(max_size=8), st.text(max_size=8)), min_size=1, max_size=5))
 def test_csv_reads_back_whatever_was_written(rows):
     with tempfile.NamedTemporaryFile("w", suffix=".csv", encoding="utf-8", newline="") as file:

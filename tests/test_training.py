@@ -82,7 +82,6 @@ class Order(Engine):
         return torch.zeros(())
 
 
-@settings(deadline=None)
 @given(st.integers(1, 100), st.integers(1, 40), st.integers(0, 9), st.integers(1, 3))
 def test_an_epoch_visits_every_row_once_in_slices_of_a_permutation(n, batch_size, seed, epochs):
     tokens = random_tokens(n)
@@ -112,7 +111,6 @@ def test_order_is_a_function_of_seed_and_epoch():
     assert first != seen(seed=2)[0][0]
 
 
-@settings(deadline=None)
 @given(st.integers(0, 14))
 def test_starting_at_a_step_sees_what_going_there_sees(done):
     tokens = random_tokens(33)
@@ -178,7 +176,7 @@ def uninterrupted():
     return model, tokens, saved
 
 
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(done=st.integers(1, 5), fresh=st.booleans())
 def test_going_on_from_a_step_ends_in_the_same_bits(uninterrupted, done, fresh):
     """From the saved weights alone: whatever else the process holds, the model it starts from included."""

@@ -72,7 +72,7 @@ def test_identical_systems_have_p_1_and_are_equivalent():
     assert "p = 1): equivalent within the margin of 0.01." in facts["verdict"]["sentence"]
 
 
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(st.integers(0, 10**6), st.sampled_from([0.0, 0.3, 1.0]))
 def test_swapping_the_systems_flips_signs_and_outcomes(seed, gain):
     pair = sliced(simulate(chance(seed), rows=200, gain=gain))
@@ -87,7 +87,7 @@ def test_swapping_the_systems_flips_signs_and_outcomes(seed, gain):
     assert there["verdict"]["detectable"] == pytest.approx(back["verdict"]["detectable"])
 
 
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 @given(st.integers(0, 10**6))
 def test_the_order_of_the_rows_does_not_matter(seed):
     pair = simulate(chance(seed), rows=150, gain=0.2)
@@ -100,7 +100,7 @@ def test_the_order_of_the_rows_does_not_matter(seed):
         assert [one[key] for key in numbers] == pytest.approx([other[key] for key in numbers], abs=1e-9)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.text(max_size=2), unique=True, max_size=12), st.data())
 def test_rows_are_matched_by_key_in_an_order_of_their_own(keys, data):
     old = data.draw(st.permutations(keys))

@@ -65,7 +65,7 @@ def out(tmp_path):
     return store(tmp_path / "out", tmp_path / "cache", [b"{}", b"weights", b"words"])
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.binary(min_size=1, max_size=40), min_size=3, max_size=3, unique=True), st.data())
 def test_any_flipped_bit_is_found_and_named(tmp_path_factory, contents, data):
     folder = tmp_path_factory.mktemp("flip")
