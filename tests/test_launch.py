@@ -47,7 +47,7 @@ class Launch:
     def workers(self):
         return [int(pid) for pid in self.notes("pid")]
 
-    def end(self, seconds=300):
+    def end(self, seconds=120):
         self.out, self.err = self.process.communicate(timeout=seconds)
         return self.process.returncode
 

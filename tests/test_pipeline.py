@@ -75,20 +75,19 @@ def test_a_day_of_work(finished, tmp_path):
 
 
 def test_the_run_holds_what_a_person_compares(finished):
-    project = finished
-    ((run_id, _status),) = project.query(PIPELINES)
-    params = dict(project.query(f"select key, value from params where run_uuid = '{run_id}'"))
+    ((run_id, _status),) = finished.query(PIPELINES)
+    params = dict(finished.query(f"select key, value from params where run_uuid = '{run_id}'"))
     assert params["train.learning_rate"] == "0.002"
-    metrics = dict(project.query(f"select key, value from latest_metrics where run_uuid = '{run_id}'"))
-    assert metrics["test/f1_macro"] == project.read("reports/evaluate.json")["test/f1_macro"]
-    assert project.query("select count(*) from metrics where key = 'train/train_loss'")[0][0] > 0
-    artifacts = {path.name for path in (project.folder / "mlartifacts").rglob("*") if path.is_file()}
+    metrics = dict(finished.query(f"select key, value from latest_metrics where run_uuid = '{run_id}'"))
+    assert metrics["test/f1_macro"] == finished.read("reports/evaluate.json")["test/f1_macro"]
+    assert finished.query("select count(*) from metrics where key = 'train/train_loss'")[0][0] > 0
+    artifacts = {path.name for path in finished.folder.glob(f"mlartifacts/*/{run_id}/**/*")}  # copies write there too
     assert {"index.html", "report.md"} <= artifacts
-    assert project.query("select count(*) from inputs where source_type = 'DATASET'")[0][0] > 0
-    assert project.query("select count(*) from logged_models")[0][0] == 1
-    shown = project.run("dvc", "metrics", "show").stdout
+    assert finished.query("select count(*) from inputs where source_type = 'DATASET'")[0][0] > 0
+    assert finished.query("select count(*) from logged_models")[0][0] == 1
+    shown = finished.run("dvc", "metrics", "show").stdout
     assert "f1_macro" in shown
-    assert project.run("dvc", "plots", "show", "--json").returncode == 0
+    assert finished.run("dvc", "plots", "show", "--json").returncode == 0
 
 
 def test_the_model_loads_with_transformers(finished):

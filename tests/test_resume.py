@@ -138,7 +138,7 @@ def reference(tokenized, tmp_path_factory):
     training = time.monotonic()
     wait_for(lambda: not checkpoints(project))
     trained = time.monotonic()
-    assert running.process.wait(300) == 0, running.said()
+    assert running.process.wait(120) == 0, running.said()
     assert "goes on from" not in running.said()
     return Reference(outcome(project), trained - training, training - began)
 
@@ -332,7 +332,7 @@ def test_a_killed_worker_is_started_again(tokenized, reference, tmp_path):
     wait_for(lambda: went_on_from(running.said()) or running.ended())
     time.sleep(0.5)
     running.stages()["0"].kill()
-    assert running.process.wait(300) == 0, running.said()
+    assert running.process.wait(120) == 0, running.said()
     for rank in (1, 0):
         line = f"train: worker {rank} was killed (SIGKILL); starting again from the newest checkpoint"
         assert running.said().count(line) == 1, running.said()
@@ -352,7 +352,7 @@ def test_a_second_training_of_the_same_content_waits(stopped, reference, tmp_pat
         assert not running.ended()
         assert "step" not in running.said()
         assert checkpoints(project) == kept
-    assert running.process.wait(300) == 0, running.said()
+    assert running.process.wait(120) == 0, running.said()
     assert went_on_from(running.said()) == [step_of(kept[-1])]
     assert outcome(project) == reference.results
 
