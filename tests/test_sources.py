@@ -13,7 +13,8 @@ from tests.package_index import open_index, save_sdist
 
 
 def read(source, downloads=()):
-    return read_source(Data(source=source, downloads=list(downloads), columns={}, sample=1, slices=[], labels=[]))
+    labels = ["0", "1"]
+    return read_source(Data(source=source, downloads=list(downloads), columns={}, sample=1, slices=[], labels=labels))
 
 
 @pytest.mark.parametrize("source", ["/etc/passwd", "../t.csv", "data/../../t.csv"])

@@ -29,7 +29,7 @@ MIB = 2**20
 
 
 def raw(source, columns=PLAIN, slices=()):
-    data = Data(source=source, downloads=[], columns=columns, sample=1, slices=list(slices), labels=[])
+    data = Data(source=source, downloads=[], columns=columns, sample=1, slices=list(slices), labels=["0", "1"])
     return arrange(read_source(data), data, ("text", "label"))
 
 
@@ -248,8 +248,6 @@ def test_a_bad_jsonl_is_refused_by_name_and_line_without_its_text(content, messa
             r"no column 'user' \(data.columns.group\); the header is 'text', 'label', 'n'$",
         ),
         (PLAIN, ["domain"], r"^t.csv: no column 'domain' \(data.slices\); the header is"),
-        (PLAIN, ["label"], "^params.yaml: data.slices: 'label' is there already$"),
-        (PLAIN, ["n", "n"], "^params.yaml: data.slices: 'n' is there already$"),
         (
             PLAIN | {"id": "text"},
             [],
