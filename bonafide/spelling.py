@@ -39,7 +39,8 @@ def _label(value: Any, item: Node, place: str) -> Any:
     if canonical(value) == item.value:
         return item.value
     shown = str(item.value)[:60]
-    reason = f"{shown or 'an empty label'} is {_meaning(value)} to YAML: quote it, '{shown}', as the table spells it"
+    what, quoted = (shown, f", as in '{shown}'") if shown else ("an empty label", "")
+    reason = f"{what} is {_meaning(value)} to YAML: quote it as the table spells it{quoted}"
     raise InputError(f"{place}:{item.start_mark.line + 1}: data.labels: {reason}")
 
 

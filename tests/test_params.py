@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from dvc.utils.hydra import apply_overrides
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -169,11 +170,33 @@ def test_a_label_is_what_is_written(written, labels):
 def test_a_label_that_yaml_knows_by_another_spelling_is_to_be_quoted(written, shown, meaning):
     line = refusal(TEXT.replace("labels: [negative, positive]", f"labels: {written}"))
     assert line == (
-        f"params.yaml:15: data.labels: {shown} is {meaning} to YAML: quote it, '{shown}', as the table spells it"
+        f"params.yaml:15: data.labels: {shown} is {meaning} to YAML: quote it as the table spells it, as in '{shown}'"
     )
     quoted = f"labels: ['{shown}', other]"
     Path("params.yaml").write_text(TEXT.replace("labels: [negative, positive]", quoted))
     assert load_params().data.labels == [shown, "other"]
+
+
+@pytest.mark.parametrize(
+    ("written", "override", "labels"),
+    [
+        ("['01', '1']", "train.epochs=3", ["01", "1"]),
+        ("[false, true]", "train.epochs=3", ["false", "true"]),
+        ("[a, b]", "data.labels=[01,02]", ["01", "02"]),
+        ("[a, b]", "data.labels=[true,false]", ["true", "false"]),
+        ("[a, b]", "data.labels=['1.0',2]", ["1.0", "2"]),
+        ("[a, b]", "data.labels=[1.0,2]", "1.0 is the same as 1 to YAML"),
+        ("[a, b]", "data.labels=[null,b]", "an empty label is nothing to YAML: quote it as the table spells it"),
+    ],
+)
+def test_labels_survive_an_experiment_and_one_can_set_them(written, override, labels):
+    Path("params.yaml").write_text(TEXT.replace("labels: [negative, positive]", f"labels: {written}"))
+    apply_overrides("params.yaml", [override])  # what `dvc exp run -S` does to the file
+    if isinstance(labels, list):
+        assert load_params().data.labels == labels
+    else:
+        with pytest.raises(InputError, match=labels):
+            load_params()
 
 
 VISIBLE = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=8)
