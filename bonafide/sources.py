@@ -2,14 +2,17 @@
 
 import importlib.util
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
 from bonafide.errors import InputError
 from bonafide.packages import source_distribution
-from bonafide.params import Data, Download
+from bonafide.params import Data
+from bonafide.pins import Download, Link
 from bonafide.tables import check_sizes, read_table
+from bonafide.urls import download
 
 
 def read_source(data: Data) -> pa.Table:
@@ -27,8 +30,8 @@ def is_loader(data: Data) -> bool:
     return data.source.endswith(".py")
 
 
-def load(path: Path, downloads: list[Download]) -> pa.Table:
-    """The table of a loader, a Python file with `load(downloads: dict[str, Path])`: a package's name: its archive."""
+def load(path: Path, downloads: Sequence[Download | Link]) -> pa.Table:
+    """The table of a loader, a Python file with `load(downloads: dict[str, Path])`: name of a package or file: path."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise InputError(f"{path}: not a Python file")
@@ -40,12 +43,14 @@ def load(path: Path, downloads: list[Download]) -> pa.Table:
     if not callable(getattr(module, "load", None)):
         raise InputError(f"{path}: a loader needs a function load(downloads)")
     with tempfile.TemporaryDirectory() as scratch:
-        archives = {}
-        for download in downloads:
-            folder = Path(scratch) / download.package
+        files = {}
+        for number, wanted in enumerate(downloads):
+            folder = Path(scratch) / str(number)
             folder.mkdir()
-            archives[download.package.partition("==")[0]] = source_distribution(download, folder)
-        table = to_arrow(module.load(archives), path)
+            files[wanted.key] = (
+                source_distribution(wanted, folder) if isinstance(wanted, Download) else download(wanted, folder)
+            )
+        table = to_arrow(module.load(files), path)
     if not table.num_rows:
         raise InputError(f"{path}: load() returned no rows")
     check_sizes(table, path)

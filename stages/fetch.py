@@ -13,10 +13,12 @@ from bonafide.columns import arrange
 from bonafide.files import sha256, write_json
 from bonafide.params import Params
 from bonafide.paths import BASE_MODEL, RAW_TABLE, SOURCES
+from bonafide.pins import Link
 from bonafide.sample import sample
 from bonafide.sources import is_loader, read_source
 from bonafide.stage import run_stage
 from bonafide.tables import write_table
+from bonafide.urls import shown
 from tasks import Metrics, load_task
 
 
@@ -33,7 +35,12 @@ def fetch(params: Params) -> Metrics:
         "columns": table.column_names,
     }
     used = params.data.downloads if is_loader(params.data) else []
-    downloads = [{"package": download.package, "sha256": download.sha256} for download in used]
+    downloads = [
+        {"url": shown(one.url), "sha256": one.sha256}
+        if isinstance(one, Link)
+        else {"package": one.package, "sha256": one.sha256}
+        for one in used
+    ]
     write_json(SOURCES, {"data": data, "model": model, "downloads": downloads})
     return {
         "fetch/rows": float(table.num_rows),

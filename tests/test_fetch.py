@@ -1,5 +1,6 @@
 """stages/fetch.py: the whole stage on a small table and a tiny model."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -15,7 +16,9 @@ from bonafide.errors import InputError
 from bonafide.files import sha256
 from bonafide.params import Data, Model, load_params
 from bonafide.paths import BASE_MODEL, RAW_TABLE, SOURCES
+from bonafide.pins import Link
 from stages.fetch import fetch
+from tests.file_server import serve
 from tests.tiny_model import build_tiny_model
 
 ROOT = Path(__file__).parents[1]
@@ -64,6 +67,21 @@ def test_fetch_writes_the_table_the_model_and_where_they_came_from(params, tiny)
     }
     size = sum(path.stat().st_size for path in BASE_MODEL.iterdir())
     assert metrics == {"fetch/rows": 2, "fetch/data/bytes": RAW_TABLE.stat().st_size, "fetch/model/bytes": size}
+
+
+def test_a_table_by_url_is_fetched_and_its_source_is_written_without_its_query(params, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    Path("data").mkdir()
+    shutil.copy(ROOT / "data/download.py", "data")
+    pin = hashlib.sha256(TABLE.encode()).hexdigest()
+    with serve({"reviews.csv?key=secret": TABLE.encode()}) as address:
+        link = Link(url=f"{address}/file/reviews.csv?key=secret", sha256=pin)
+        data = replace(params.data, source="data/download.py", downloads=[link])
+        fetch(replace(params, data=data))
+    assert pq.read_table(RAW_TABLE)["text"].to_pylist() == ["fine", "bad"]
+    sources = json.loads(SOURCES.read_text(encoding="utf-8"))
+    assert sources["downloads"] == [{"url": f"{address}/file/reviews.csv?…", "sha256": pin}]
+    assert "secret" not in SOURCES.read_text(encoding="utf-8")
 
 
 def outs():
