@@ -9,10 +9,11 @@ out  data/raw/table.parquet      id, the task's columns, group and split where m
 """
 
 from bonafide.base_model import fetch_base_model
-from bonafide.columns import arrange
+from bonafide.columns import arrange, check_map, wanted_columns
 from bonafide.files import sha256, write_json
 from bonafide.params import Params
 from bonafide.paths import BASE_MODEL, RAW_TABLE, SOURCES
+from bonafide.printable import say
 from bonafide.sample import sample
 from bonafide.sources import is_loader, read_source
 from bonafide.stage import run_stage
@@ -22,7 +23,12 @@ from tasks import Metrics, load_task
 
 def fetch(params: Params) -> Metrics:
     """Write the raw table, the base model and their sources; raise InputError, or OSError without a network."""
-    whole = arrange(read_source(params.data), params.data, load_task(params.task).COLUMNS)
+    required = load_task(params.task).COLUMNS
+    check_map(params.data, required)
+    source = read_source(params.data)
+    whole = arrange(source.table, params.data, required)
+    for name in source.aside:
+        say(f"fetch: {params.data.source}: {name} is no table: not read")
     table = sample(whole, params.data.sample)
     model = fetch_base_model(params.model, BASE_MODEL)
     write_table(table, RAW_TABLE)
@@ -31,6 +37,12 @@ def fetch(params: Params) -> Metrics:
         "sha256": sha256(RAW_TABLE),
         "rows": table.num_rows,
         "columns": table.column_names,
+        "files": source.files,
+        "types": source.columns,
+        "left_aside": {
+            "columns": sorted(source.columns.keys() - wanted_columns(params.data).keys()),
+            "files": source.aside,
+        },
     }
     used = params.data.downloads if is_loader(params.data) else []
     downloads = [{"package": download.package, "sha256": download.sha256} for download in used]

@@ -38,6 +38,7 @@ def params(tiny):
         columns={"text": "review", "label": "stars"},
         sample=1,
         slices=["shop"],
+        quotes="auto",
         labels=[0, 1],
     )
     model = Model(source="tiny", revision="", sha256=tiny[1])
@@ -58,6 +59,9 @@ def test_fetch_writes_the_table_the_model_and_where_they_came_from(params, tiny)
             "sha256": sha256(RAW_TABLE),
             "rows": 2,
             "columns": ["id", "text", "label", "shop"],
+            "files": [{"file": "table.csv", "rows": 2, "form": "comma, quotes of RFC 4180, UTF-8"}],
+            "types": {"review": "text", "stars": "text", "shop": "text"},
+            "left_aside": {"columns": [], "files": []},
         },
         "model": {"source": "tiny", "revision": "", "sha256": tiny[1], "architecture": "bert", "license": None},
         "downloads": [],
