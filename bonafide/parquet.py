@@ -1,11 +1,9 @@
-"""Parquet files to Arrow, and Arrow's many types to the few that a table of texts and names has."""
+"""Parquet files to Arrow, and Arrow's many ways to store a value to one each."""
 
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -14,14 +12,12 @@ from bonafide.columns import check_columns
 from bonafide.errors import InputError
 from bonafide.table_file import Contents
 
-KEPT = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null, pa.types.is_string)
-TEXTS = (pa.types.is_large_string, pa.types.is_string_view)
 BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)
 ROWS = 2**16  # of a batch; whole row groups would be held twice
 
 
 def read_parquet(path: Path, wanted: Mapping[str, str]) -> Contents:
-    """Read the `wanted` columns as `plain_type` has them; texts in them may be invalid UTF-8."""
+    """Read the `wanted` columns as `plain_types` has them; texts in them may be invalid UTF-8."""
     if not path.stat().st_size:
         raise InputError(f"{path}: empty")
     try:
@@ -35,8 +31,7 @@ def read_parquet(path: Path, wanted: Mapping[str, str]) -> Contents:
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, PermissionError):
             raise InputError(f"{path}: not readable: permission denied") from None
-        reason = str(error).splitlines()[0].strip() if str(error) else "broken"
-        raise InputError(f"{path}: not a readable Parquet file: {reason[:200]}") from None
+        raise InputError(f"{path}: not a readable Parquet file: {first_line(error)}") from None
     table = pa.Table.from_batches(batches, pa.schema([schema.field(name) for name in columns]))
     if len(table) != rows:
         raise InputError(f"{path}: its footer says {rows} rows, there are {len(table)}: is it whole?")
@@ -52,56 +47,41 @@ def refuse_nested(schema: pa.Schema, wanted: Mapping[str, str], where: object) -
 
 
 def plain_types(table: pa.Table, where: str) -> pa.Table:
-    """The columns as strings, but for integers, floats and booleans, which stay as they are."""
+    """The columns without Arrow's ways to store the same: dictionaries, runs, views, large texts, bytes, extensions."""
     columns = {}
     for name in table.column_names:
         try:
             columns[name] = plain_type(table[name])
         except (pa.ArrowException, ValueError) as error:
-            reason = str(error).splitlines()[0][:200]
             kind = table.schema.field(name).type
-            raise InputError(f"{where}: the column {name!r}: {kind} cannot be read: {reason}") from None
+            raise InputError(f"{where}: the column {name!r}: {kind} cannot be read: {first_line(error)}") from None
     return pa.table(columns)
 
 
-def plain_type(column: pa.ChunkedArray) -> pa.ChunkedArray:  # noqa: PLR0911 - a table of types
-    """One column: dictionaries decoded, texts as strings, decimals, dates, times and ids spelled out."""
-    kind = column.type
+def plain_type(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """One column: ids spelled out, bytes as texts that may be invalid UTF-8, numbers and times as they are."""
+    kind, chunks = column.type, column.chunks
     if pa.types.is_dictionary(kind):
-        values = [plain_type(pa.chunked_array([chunk.dictionary])).take(chunk.indices) for chunk in column.chunks]
+        values = [plain_type(pa.chunked_array([chunk.dictionary])).take(chunk.indices) for chunk in chunks]
         return pa.chunked_array([part for value in values for part in value.chunks]) if values else pa.nulls(0)
     if pa.types.is_run_end_encoded(kind):
-        return plain_type(pa.chunked_array([pc.run_end_decode(chunk) for chunk in column.chunks], kind.value_type))
+        return plain_type(pa.chunked_array([pc.run_end_decode(chunk) for chunk in chunks], kind.value_type))
     if isinstance(kind, pa.BaseExtensionType):
-        stored = pa.chunked_array([chunk.storage for chunk in column.chunks], kind.storage_type)
-        if kind.extension_name == "arrow.uuid":
-            return spell_each(stored, lambda value: str(uuid.UUID(bytes=value.as_py())))
-        return plain_type(stored)
-    if pa.types.is_float16(kind):
-        return column.cast(pa.float32())
-    if any(matches(kind) for matches in KEPT):
-        return column
-    if any(matches(kind) for matches in TEXTS):
+        stored = pa.chunked_array([chunk.storage for chunk in chunks], kind.storage_type)
+        return spell_ids(stored) if kind.extension_name == "arrow.uuid" else plain_type(stored)
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return column.cast(pa.string())
     if any(matches(kind) for matches in BYTES):
         return column.cast(pa.binary()).cast(options=pc.CastOptions(pa.string(), allow_invalid_utf8=True))
-    return spell_each(column, spell_time) if pa.types.is_temporal(kind) else column.cast(pa.string())
+    return column
 
 
-def spell_each(column: pa.ChunkedArray, spell: Any) -> pa.ChunkedArray:
-    """A column of strings: every different value spelled once."""
-    values = pc.unique(column)
-    spelled = pa.array([spell(value) if value.is_valid else None for value in values], pa.string())
-    return pc.take(spelled, pc.index_in(column, value_set=values))
+def spell_ids(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """UUIDs as they are written."""
+    spelled = [None if value is None else str(uuid.UUID(bytes=value)) for value in column.to_pylist()]
+    return pa.chunked_array([pa.array(spelled, pa.string())])
 
 
-def spell_time(value: pa.Scalar) -> str:
-    """A date, time, timestamp or duration as Python spells it; beyond its years in UTC, as numpy does."""
-    try:
-        return str(value.as_py())
-    except (OverflowError, ValueError):
-        if not (pa.types.is_date(value.type) or pa.types.is_timestamp(value.type)):
-            return str(value.cast(pa.string()))
-    unit: Any = {pa.date32(): "D", pa.date64(): "ms"}.get(value.type) or value.type.unit
-    shown = str(np.datetime64(value.value, unit)).replace("T", " ")
-    return f"{shown}+00:00" if getattr(value.type, "tz", None) else shown
+def first_line(error: Exception) -> str:
+    """What a library says, in one line."""
+    return " ".join(str(error).split("\n", 1)[0].split())[:200] or type(error).__name__

@@ -23,10 +23,11 @@ from bonafide import lineage
 from bonafide.delivery import Delivery
 from bonafide.environment import fingerprint, flatten, git_state, process_id
 from bonafide.files import md5, read_json, write_json
-from bonafide.params import Params, parse_yaml, read_yaml
+from bonafide.params import Params
 from bonafide.paths import MODEL, PARAMS, RAW, REPORTS
 from bonafide.printable import printable, say
 from bonafide.runs import PROCESS, Record, redacted, state, tracking_uri
+from bonafide.yaml_files import parse_yaml, read_yaml
 
 FLUSH_SECONDS = 10.0
 MIDWAY_SECONDS, LAST_SECONDS = 9.0, 12.5  # what an absent MLflow may have cost a stage that asks it again

@@ -17,8 +17,8 @@ from pathlib import Path
 from bonafide.environment import flatten
 from bonafide.files import read_json
 from bonafide.lineage import GRAPH_LOCK, Facts
-from bonafide.params import read_yaml
 from bonafide.paths import LOCK, PARAMS
+from bonafide.yaml_files import read_yaml
 from lab.installed import differences
 from lab.integrity import UNCACHED, Out, check
 from lab.revisions import Revision

@@ -16,9 +16,10 @@ from typing import Any, Literal
 from bonafide.errors import InputError
 from bonafide.files import write_bytes
 from bonafide.lineage import read_graph
-from bonafide.params import load_params, read_yaml
+from bonafide.params import load_params
 from bonafide.paths import PARAMS, REPORTS
 from bonafide.printable import say
+from bonafide.yaml_files import read_yaml
 from lab import changes, trial
 from lab.changes import word
 from lab.github import number_of

@@ -9,7 +9,7 @@ out  data/raw/table.parquet      id, the task's columns, group and split where m
 """
 
 from bonafide.base_model import fetch_base_model
-from bonafide.columns import arrange, check_map, wanted_columns
+from bonafide.columns import arrange, wanted_columns
 from bonafide.files import sha256, write_json
 from bonafide.params import Params
 from bonafide.paths import BASE_MODEL, RAW_TABLE, SOURCES
@@ -23,10 +23,8 @@ from tasks import Metrics, load_task
 
 def fetch(params: Params) -> Metrics:
     """Write the raw table, the base model and their sources; raise InputError, or OSError without a network."""
-    required = load_task(params.task).COLUMNS
-    check_map(params.data, required)
     source = read_source(params.data)
-    whole = arrange(source.table, params.data, required)
+    whole = arrange(source.table, params.data, load_task(params.task).COLUMNS)
     for name in source.aside:
         say(f"fetch: {params.data.source}: {name} is no table: not read")
     table = sample(whole, params.data.sample)

@@ -13,9 +13,14 @@ from tests.package_index import open_index, save_sdist
 
 
 def read(source, downloads=()):
-    columns = {"text": "text"}
     data = Data(
-        source=source, downloads=list(downloads), columns=columns, sample=1, slices=[], quotes="auto", labels=[]
+        source=source,
+        downloads=list(downloads),
+        columns={"text": "text"},
+        sample=1,
+        slices=[],
+        quotes="auto",
+        labels=["0", "1"],
     )
     return read_source(data).table
 
