@@ -25,8 +25,9 @@ def fetch(params: Params) -> Metrics:
     """Write the raw table, the base model and their sources; raise InputError, or OSError without a network."""
     source = read_source(params.data)
     whole = arrange(source.table, params.data, load_task(params.task).COLUMNS)
-    for name in source.aside:
-        say(f"fetch: {params.data.source}: {name} is no table: not read")
+    if source.aside:
+        more = f" and {len(source.aside) - 8} more" if len(source.aside) > 8 else ""
+        say(f"fetch: {params.data.source}: no tables, not read: {', '.join(source.aside[:8])}{more}")
     table = sample(whole, params.data.sample)
     model = fetch_base_model(params.model, BASE_MODEL)
     write_table(table, RAW_TABLE)

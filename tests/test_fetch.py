@@ -70,6 +70,24 @@ def test_fetch_writes_the_table_the_model_and_where_they_came_from(params, tiny)
     assert metrics == {"fetch/rows": 2, "fetch/data/bytes": RAW_TABLE.stat().st_size, "fetch/model/bytes": size}
 
 
+def test_the_report_says_what_came_in_and_what_did_not(params, capsys):
+    Path("t/x=1").mkdir(parents=True)
+    Path("t/x=1/b.tsv").write_text('stars\treview\tshop\twhen\n1\t"good" film\ta\t2024\n', encoding="utf-8")
+    Path("t/a.csv").write_text(TABLE, encoding="utf-16")
+    Path("t/notes.txt").write_text("x", encoding="utf-8")
+    Path("t/.hidden.csv").write_text(TABLE, encoding="utf-8")
+    fetch(replace(params, data=replace(params.data, source="t")))
+    data = json.loads(SOURCES.read_text(encoding="utf-8"))["data"]
+    assert data["files"] == [
+        {"file": "a.csv", "rows": 2, "form": "comma, quotes of RFC 4180, UTF-16"},
+        {"file": "x=1/b.tsv", "rows": 1, "form": "tab, no quotes, UTF-8"},
+    ]
+    assert data["types"] == {"review": "text", "stars": "text", "shop": "text", "when": "text"}
+    assert data["left_aside"] == {"columns": ["when"], "files": ["notes.txt"]}
+    assert "fetch: t: no tables, not read: notes.txt\n" in capsys.readouterr().err
+    assert pq.read_table(RAW_TABLE)["text"].to_pylist() == ["fine", "bad", '"good" film']
+
+
 def outs():
     return {
         path: sha256(path) for root in ("data", "models", "reports") for path in Path(root).rglob("*") if path.is_file()
