@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
 
@@ -25,16 +25,13 @@ def arrange(table: pa.Table, data: Data, required: Sequence[str]) -> pa.Table:
     All are strings but numeric slice columns, which are float64. A missing or empty name is null; ids are unique.
     """
     check_map(data, required)
-    for ours, theirs in data.columns.items():
-        check_column(table, theirs, data.source, f"data.columns.{ours}")
     columns = {"id": row_ids(table, data)}
     for name in (*required, *OPTIONAL[1:]):
         if name in data.columns:
-            column, where = plain(table[data.columns[name]]), f"{data.source}: the column {data.columns[name]!r}"
+            column, where = table[data.columns[name]], f"{data.source}: the column {data.columns[name]!r}"
             columns[name] = texts(column, where) if name in required and name != "label" else names(column, where)
     for theirs, ours in slice_columns(data.slices).items():
-        check_column(table, theirs, data.source, "data.slices")
-        column, where = plain(table[theirs]), f"{data.source}: the column {theirs!r}"
+        column, where = table[theirs], f"{data.source}: the column {theirs!r}"
         values = numbers(column)
         columns[ours] = names(column, where) if values is None else values
     return pa.table(columns)
@@ -53,19 +50,23 @@ def check_map(data: Data, required: Sequence[str]) -> None:
             raise InputError(f"params.yaml: data.columns: {ours!r} is missing")
 
 
-def check_column(table: pa.Table, name: str, source: str, key: str) -> None:
-    """Raise InputError where a column is missing or there twice."""
-    found = table.column_names
-    if found.count(name) > 1:
-        raise InputError(f"{source}: the column {name!r} ({key}) is there {found.count(name)} times")
-    if name in found:
-        return
-    delimiter = next((mark for mark in ",;\t|" if len(found) == 1 and mark in found[0]), "")
-    if delimiter:
-        raise InputError(f"{source}: one column, separated by {delimiter!r}, it seems; a .csv has commas, a .tsv tabs")
-    shown = ", ".join(repr(other) if NAME.fullmatch(other) else f"({len(other)} characters)" for other in found[:8])
-    more = f" and {len(found) - 8} more" if len(found) > 8 else ""
-    raise InputError(f"{source}: no column {name!r} ({key}){nearest(name, found)}; the header is {shown}{more}")
+def wanted_columns(data: Data) -> dict[str, str]:
+    """The table's columns that params ask for: the key that does."""
+    return dict.fromkeys(data.slices, "data.slices") | {
+        theirs: f"data.columns.{ours}" for ours, theirs in data.columns.items()
+    }
+
+
+def check_columns(found: Sequence[str], wanted: Mapping[str, str], where: str) -> None:
+    """Raise InputError where a `wanted` column is missing in what was `found`, or there twice."""
+    for name, key in wanted.items():
+        if found.count(name) > 1:
+            raise InputError(f"{where}: the column {name!r} ({key}) is there {found.count(name)} times")
+        if name not in found:
+            header = [repr(other) if NAME.fullmatch(other) else f"({len(other)} characters)" for other in found[:8]]
+            more = f" and {len(found) - 8} more" if len(found) > 8 else ""
+            shown = f"the header is {', '.join(header)}{more}"
+            raise InputError(f"{where}: no column {name!r} ({key}){nearest(name, found)}; {shown}")
 
 
 def nearest(name: str, names: Sequence[str]) -> str:
@@ -75,17 +76,12 @@ def nearest(name: str, names: Sequence[str]) -> str:
     return f": did you mean {match!r}?" if match else ""
 
 
-def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column without dictionary encoding, as pandas' categories have it."""
-    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
-
-
 def row_ids(table: pa.Table, data: Data) -> pa.ChunkedArray:
     """Unique ids: the mapped column, else the row's number from 1."""
     if "id" not in data.columns:
         return pa.chunked_array([pa.array(map(str, range(1, table.num_rows + 1)), pa.string())])
     where = f"{data.source}: the column {data.columns['id']!r}"
-    ids = names(plain(table[data.columns["id"]]), where)
+    ids = names(table[data.columns["id"]], where)
     if ids.null_count:
         raise InputError(f"{where}: row {pc.index(pc.is_null(ids), value=True).as_py() + 1} has no id")
     counts = pc.value_counts(ids)
@@ -100,9 +96,9 @@ def texts(column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
     """A text column, untouched: invalid UTF-8 passes on to validate, which names the row."""
     if column.null_count == len(column):
         raise InputError(f"{where}: no row has a text")
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+    if not pa.types.is_string(column.type):
         raise InputError(f"{where}: holds {column.type}, not texts")
-    return column.cast(pa.string())
+    return column
 
 
 def names(column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:

@@ -52,6 +52,8 @@ class Data:
     """Share of the groups that are kept."""
     slices: list[Name]
     """Columns kept beside the task's, to evaluate by."""
+    quotes: Literal["auto", "double", "none"]
+    """Of CSV and TSV: double ones enclose fields (RFC 4180), or are text like any other, or whichever is certain."""
     labels: list[Name]
     """Label values as the table spells them, in the order of the model's outputs."""
 

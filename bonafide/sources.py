@@ -7,22 +7,31 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from bonafide.columns import check_columns, wanted_columns
 from bonafide.errors import InputError
 from bonafide.packages import source_distribution
 from bonafide.params import Data
+from bonafide.parquet import plain_types, refuse_nested
 from bonafide.pins import Download, Link
-from bonafide.tables import check_sizes, read_table
+from bonafide.tables import Source, check_sizes, read_table
 from bonafide.urls import download
 
 
-def read_source(data: Data) -> pa.Table:
-    """The user's table as it is. Raises InputError, and NetworkError for a loader's downloads."""
+def read_source(data: Data) -> Source:
+    """The columns that params ask for, as they are. Raises InputError, and NetworkError for a loader's downloads."""
     path = Path(data.source)
     if path.is_absolute() or ".." in path.parts:
         raise InputError(f"params.yaml: data.source: {data.source!r} is not a path inside the repository")
     if not path.exists():
         raise InputError(f"{path}: no such file or folder (params.yaml: data.source)")
-    return load(path, data.downloads) if is_loader(data) else read_table(path)
+    wanted = wanted_columns(data)
+    if not is_loader(data):
+        return read_table(path, wanted, data.quotes)
+    table = load(path, data.downloads)
+    check_columns(table.column_names, wanted, data.source)
+    refuse_nested(table.schema, wanted, path)
+    types = {field.name: str(field.type) for field in table.schema}
+    return Source(plain_types(table.select(list(wanted)), data.source), columns=types)
 
 
 def is_loader(data: Data) -> bool:

@@ -41,6 +41,7 @@ def params(tiny):
         columns={"text": "review", "label": "stars"},
         sample=1,
         slices=["shop"],
+        quotes="auto",
         labels=["0", "1"],
     )
     model = Model(source="tiny", revision="", sha256=tiny[1])
@@ -61,6 +62,9 @@ def test_fetch_writes_the_table_the_model_and_where_they_came_from(params, tiny)
             "sha256": sha256(RAW_TABLE),
             "rows": 2,
             "columns": ["id", "text", "label", "shop"],
+            "files": [{"file": "table.csv", "rows": 2, "form": "comma, quotes of RFC 4180, UTF-8"}],
+            "types": {"review": "text", "stars": "text", "shop": "text"},
+            "left_aside": {"columns": [], "files": []},
         },
         "model": {"source": "tiny", "revision": "", "sha256": tiny[1], "architecture": "bert", "license": None},
         "downloads": [],
@@ -82,6 +86,24 @@ def test_a_table_by_url_is_fetched_and_its_source_is_written_without_its_query(p
     sources = json.loads(SOURCES.read_text(encoding="utf-8"))
     assert sources["downloads"] == [{"url": f"{address}/file/reviews.csv?…", "sha256": pin}]
     assert "secret" not in SOURCES.read_text(encoding="utf-8")
+
+
+def test_the_report_says_what_came_in_and_what_did_not(params, capsys):
+    Path("t/x=1").mkdir(parents=True)
+    Path("t/x=1/b.tsv").write_text('stars\treview\tshop\twhen\n1\t"good" film\ta\t2024\n', encoding="utf-8")
+    Path("t/a.csv").write_text(TABLE, encoding="utf-16")
+    Path("t/notes.txt").write_text("x", encoding="utf-8")
+    Path("t/.hidden.csv").write_text(TABLE, encoding="utf-8")
+    fetch(replace(params, data=replace(params.data, source="t")))
+    data = json.loads(SOURCES.read_text(encoding="utf-8"))["data"]
+    assert data["files"] == [
+        {"file": "a.csv", "rows": 2, "form": "comma, quotes of RFC 4180, UTF-16"},
+        {"file": "x=1/b.tsv", "rows": 1, "form": "tab, no quotes, UTF-8"},
+    ]
+    assert data["types"] == {"review": "text", "stars": "text", "shop": "text", "when": "text"}
+    assert data["left_aside"] == {"columns": ["when"], "files": ["notes.txt"]}
+    assert "fetch: t: no tables, not read: notes.txt\n" in capsys.readouterr().err
+    assert pq.read_table(RAW_TABLE)["text"].to_pylist() == ["fine", "bad", '"good" film']
 
 
 def outs():

@@ -170,7 +170,7 @@ def test_a_label_is_what_is_written(written, labels):
 def test_a_label_that_yaml_knows_by_another_spelling_is_to_be_quoted(written, shown, meaning):
     line = refusal(TEXT.replace("labels: [negative, positive]", f"labels: {written}"))
     assert line == (
-        f"params.yaml:15: data.labels: {shown} is {meaning} to YAML: quote it as the table spells it, as in '{shown}'"
+        f"params.yaml:16: data.labels: {shown} is {meaning} to YAML: quote it as the table spells it, as in '{shown}'"
     )
     quoted = f"labels: ['{shown}', other]"
     Path("params.yaml").write_text(TEXT.replace("labels: [negative, positive]", quoted))
