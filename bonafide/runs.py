@@ -68,9 +68,18 @@ class Record:
     """Told from dvc.lock, after the fact: what a live run has said of itself stays."""
 
 
+def dvc_root(folder: Path) -> Path:
+    """The folder whose `.dvc` DVC uses in `folder`: it or one above it; `folder` itself where there is none."""
+    return next((above for above in (folder, *folder.parents) if (above / ".dvc").is_dir()), folder)
+
+
 def root() -> Path:
-    """The repository's root; of the real one also within `dvc exp run --temp`, whose folder is deleted."""
-    return Path(os.environ.get("DVC_ROOT", ".")).resolve()
+    """The project's folder; of the real one also within `dvc exp run --temp`, whose folder is deleted.
+
+    DVC names its own root to the stages that it runs, which is the project's folder or lies above it.
+    """
+    here = Path.cwd()
+    return Path(os.environ.get("DVC_ROOT", dvc_root(here))).resolve() / here.relative_to(dvc_root(here))
 
 
 def state() -> Path:

@@ -6,7 +6,6 @@ Local files are the truth and MLflow is a sink, so no stage waits for a server o
 import getpass
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,9 +18,10 @@ from filelock import FileLock, Timeout
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from bonafide import lineage
+from bonafide import git, lineage
 from bonafide.delivery import Delivery
 from bonafide.environment import fingerprint, flatten, git_state, process_id
+from bonafide.errors import InputError
 from bonafide.files import md5, read_json, write_json
 from bonafide.params import Params, parse_yaml, read_yaml
 from bonafide.paths import MODEL, PARAMS, RAW, REPORTS
@@ -175,8 +175,10 @@ def run_name(base: str, params: dict[str, str], before: dict[str, str], subject:
 
 def committed_params() -> dict[str, str]:
     """The params of the last commit, or none."""
-    shown = subprocess.run(["git", "show", f"HEAD:./{PARAMS}"], capture_output=True, text=True, check=False)  # noqa: S607
-    return flat_params(parse_yaml(shown.stdout, f"HEAD:{PARAMS}") or {}) if shown.returncode == 0 else {}
+    content = git.show("HEAD", PARAMS) or b""
+    with suppress(InputError):  # what is committed may be what the user has just mended
+        return flat_params(parse_yaml(content.decode("utf-8", "replace"), f"HEAD:{PARAMS}") or {})
+    return {}
 
 
 def source_tags(commit: str, *, dirty: bool, experiment: str) -> dict[str, str]:
@@ -196,15 +198,15 @@ def source_tags(commit: str, *, dirty: bool, experiment: str) -> dict[str, str]:
 def new_record(params: Params, stage: str) -> Record:
     """Everything about the run that is known before the stage starts."""
     raw = read_yaml(PARAMS)
-    flat, git, experiment = flat_params(raw), git_state(), os.environ.get("DVC_EXP_NAME", "")
-    is_dirty = git["dirty"] == "true"
-    base = (experiment or git["commit"][:7] or "uncommitted") + ("+" if is_dirty else "")
+    flat, head, experiment = flat_params(raw), git_state(), os.environ.get("DVC_EXP_NAME", "")
+    is_dirty = head["dirty"] == "true"
+    base = (experiment or head["commit"][:7] or "uncommitted") + ("+" if is_dirty else "")
     environment = fingerprint(params.threads)
-    tags = source_tags(git["commit"], dirty=is_dirty, experiment=experiment) | {
+    tags = source_tags(head["commit"], dirty=is_dirty, experiment=experiment) | {
         "environment": environment.pop("hash"),
         "environment.facts": ", ".join(f"{name} {value}" for name, value in environment.items()),
     }
-    name = run_name(base, flat, committed_params(), git["subject"])
+    name = run_name(base, flat, committed_params(), head["subject"])
     keys, pipeline = lineage.stage_keys(raw, stage), lineage.pipeline_key(raw, stage)
     return Record(params.tracking.experiment, stage, keys, pipeline, name, flat, tags, started=now())
 

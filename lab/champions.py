@@ -6,13 +6,13 @@ alias that was moved by hand is known for one, and a rollback knows where to.
 
 import json
 import re
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bonafide import git
 from bonafide.errors import InputError
 
 Facts = dict[str, Any]
@@ -158,5 +158,5 @@ def rollback(registry: Registry, reason: str) -> Facts:
 
 def signed(act: str) -> dict[str, str]:
     """Who does something, and when, as tags."""
-    done = subprocess.run(["git", "config", "user.name"], capture_output=True, text=True, check=False)  # noqa: S607
-    return {f"{act}.by": done.stdout.strip() or "unknown", f"{act}.at": datetime.now(UTC).isoformat(timespec="seconds")}
+    name = git.ask("config", "user.name").strip() or "unknown"
+    return {f"{act}.by": name, f"{act}.at": datetime.now(UTC).isoformat(timespec="seconds")}

@@ -2,17 +2,16 @@
 
 import hashlib
 import json
-import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
+from bonafide import git
 from bonafide.environment import git_state
 from bonafide.errors import InputError
 from bonafide.params import parse_yaml
 from bonafide.paths import PARAMS, REPORTS
-from bonafide.runs import root
 from lab.experiments import Event, finished, log_of, run_all
 from lab.leases import find_devices, need
 from lab.points import Point, build_points, grid, primary, read_overrides, summarise
@@ -147,8 +146,8 @@ def committed() -> tuple[str, str]:
     commit = git_state()["commit"]
     if not commit:
         raise InputError("a sweep runs what is committed, and there is no commit yet")
-    changed = ["git", "diff", "--name-only", "HEAD", "--", ".", ":!dvc.lock", ":!reports"]  # what repro itself writes
-    names = subprocess.run(changed, cwd=root(), capture_output=True, text=True, check=True).stdout.splitlines()
+    own = (".", ":!dvc.lock", ":!reports")  # without what repro itself writes
+    names = git.run("diff", "--name-only", "--relative", "HEAD", "--", *own).splitlines()
     if names:
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         raise InputError(
