@@ -130,14 +130,13 @@ class Sweep:
         return str(parse_yaml(self.base, str(PARAMS))["tracking"]["experiment"])
 
     def _attempt(self, act: Callable[[], Any]) -> Any:
-        from bonafide.runs import redacted, tracking_uri
-        from bonafide.tracking import OUTAGE
+        from bonafide.refusal import UNTOLD, why
+        from bonafide.runs import tracking_uri
 
         try:
             return act()
-        except OUTAGE as error:
-            where = redacted(tracking_uri())
-            self.tell(f"warning: MLflow at {where} does not answer ({type(error).__name__}); run the sweep again later")
+        except UNTOLD as error:
+            self.tell(f"warning: {why(error, tracking_uri())}; run the sweep again later")
             return None
 
 

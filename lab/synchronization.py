@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
-from mlflow.exceptions import MlflowException
-from sqlalchemy.exc import SQLAlchemyError
 
 from bonafide import git, lineage, tracking
 from bonafide.delivery import Delivery
@@ -27,7 +25,8 @@ from bonafide.errors import InputError
 from bonafide.files import md5, write_bytes
 from bonafide.params import parse_yaml
 from bonafide.paths import HISTORY, PARAMS, REPORTS
-from bonafide.runs import PROCESS, Point, Record, connect, find, redacted, state, tracking_uri
+from bonafide.refusal import MLFLOW, why
+from bonafide.runs import PROCESS, Point, Record, connect, find, state, tracking_uri
 from lab.revisions import Revision, in_repository, show
 
 Facts = dict[str, Any]
@@ -59,10 +58,8 @@ def synchronize(revisions: Sequence[Revision]) -> Answer:
             answer.waiting = len(list(tracking.spool().glob("*.json")))
             for revision in revisions:
                 _note(answer, revision)
-    except (MlflowException, SQLAlchemyError) as error:
-        raise ConnectionError(
-            f"MLflow at {redacted(tracking_uri())} does not answer ({type(error).__name__})"
-        ) from error
+    except MLFLOW as error:
+        raise ConnectionError(why(error, tracking_uri())) from None
     return answer
 
 
@@ -214,7 +211,7 @@ def _origin(revision: Revision, params: dict[str, str]) -> tuple[str, dict[str, 
     subject = "" if experiment else git.ask("log", "-1", "--format=%s", commit, "--")
     text = show(f"{revision.commit}^" if revision.commit else "HEAD", PARAMS)
     before = tracking.flat_params(parse_yaml(text, f"{commit}^:{PARAMS}") or {}) if text else params
-    base = (experiment or commit[:7] or "uncommitted") + ("+" if is_dirty else "")
+    base = experiment or (commit[:7] or "uncommitted") + ("+" if is_dirty else "")
     tags = tracking.source_tags(commit, dirty=is_dirty, experiment=experiment) | {"bonafide.source": "sync"}
     return tracking.run_name(base, params, before, subject), tags
 

@@ -137,7 +137,7 @@ def test_its_runs_are_whole_and_clean_and_nothing_is_written_outside_of_it(proje
     assert [tags[f"stage.{stage}"] for stage in STAGES] == ["executed"] * len(STAGES)
     assert tags["git.dirty"] == "false"
     experiment(project, "one-error")
-    (tags,) = [tags for tags in tracked(project) if tags["dvc.experiment"] == "one-error"]
+    (tags,) = [tags for tags in tracked(project) if tags.get("dvc.experiment") == "one-error"]
     assert (tags["stage.train"], tags["stage.report"]) == ("cached", "executed")
     assert project.git("status", "--porcelain", "--ignored=no", "--", ":/", f":!/{SITE}") == " M other.txt\n"
     assert {path.name for path in project.folder.parents[1].iterdir()} == {".git", "ml", "other.txt"}
@@ -149,7 +149,7 @@ def test_commands_answer_and_do_so_from_a_folder_below(project):
     assert "Nothing would run.\n" in bonafide(project, "plan", below="data")
     assert bonafide(project, "sync", "HEAD", "--json", below="data/raw")["there"] == ["HEAD"]
     assert bonafide(project, "compare", "HEAD", "--json", below="lab")["verdict"]["outcome"] == "equivalent"
-    (run,) = [tags["stage.report.run"] for tags in tracked(project) if tags["dvc.experiment"] == "none"]
+    (run,) = [tags["stage.report.run"] for tags in tracked(project) if tags.get("dvc.experiment") == "none"]
     assert bonafide(project, "compare", run, "main", "--json")["verdict"]["outcome"] == "equivalent"
 
 
@@ -187,7 +187,8 @@ def test_in_a_worktree_all_is_as_in_the_first(project, tmp_path):
     assert bonafide(tree, "verify", "--json")["verdict"] == "sound"
     assert bonafide(tree, "compare", "main", "--json")["verdict"]["outcome"] == "equivalent"
     experiment(tree, "in-a-worktree")
-    assert bonafide(tree, "sync", "in-a-worktree", "--json")["there"] == ["in-a-worktree"]
+    told = [bonafide(tree, "sync", "in-a-worktree", "--json") for _ in range(2)]
+    assert [facts["filled"] + facts["there"] for facts in told] == [["in-a-worktree"]] * 2
     assert bonafide(tree, "promote", "HEAD", "--json")["version"] == "1"
 
 
@@ -204,7 +205,7 @@ def test_dvc_may_stand_at_the_repositorys_top(project, tmp_path):
     assert bonafide(moved, "verify", "--json")["verdict"] == "sound"
     assert bonafide(moved, "compare", "HEAD", "--json", below="data")["verdict"]["outcome"] == "equivalent"
     experiment(moved, "at-the-top")
-    assert "at-the-top" in {tags["dvc.experiment"] for tags in tracked(moved)}
+    assert "at-the-top" in {tags.get("dvc.experiment") for tags in tracked(moved)}
     assert not (top / "mlflow.db").exists()
     moved.git("checkout", "-q", "-b", "change")
     moved.set(report__worst_errors=3)
