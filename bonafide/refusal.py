@@ -72,6 +72,8 @@ def _chain(error: BaseException | None) -> list[BaseException]:
 
 def _reason(told: str) -> str:
     """MLflow's first sentence, or that of the server that it reports on, without markup and passwords."""
+    if failing := re.search(r"too many (\d+) error responses", told):
+        return f"it answers with error {failing[1]}; its own log says why"
     body = re.search(r"Response body: '(.*)'", told, re.DOTALL)
     text = re.sub(r"<[^>]*>", " ", body[1] if body else told)
     text = " ".join(re.sub(r"//[^/@\s]*@", "//", text).split())
