@@ -24,6 +24,7 @@ from bonafide.runs import (
     find_or_create,
     log_in_batches,
     mark_killed,
+    model_name,
 )
 
 POINTS = 1000  # metrics per request; MLflow's limit
@@ -205,7 +206,7 @@ class Delivery:
             return str(known[0].model_id)
         made = self.client.create_logged_model(
             self.experiment,
-            name=self.record.experiment,
+            name=model_name(self.record.experiment),
             source_run_id=self.child.info.run_id,
             tags=facts | {"mlflow.model.isExternal": "true"},
             model_type="classifier",

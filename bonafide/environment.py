@@ -7,13 +7,14 @@ import os
 import platform
 import signal
 import socket
-import subprocess
 import sys
 from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+from bonafide import git
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 CPUINFO = Path("/proc/cpuinfo")
@@ -101,17 +102,12 @@ def fingerprint(threads: int) -> dict[str, str]:
     return {**facts, "hash": digest[:16]}
 
 
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)  # noqa: S607
-    return done.stdout.strip() if done.returncode == 0 else ""
-
-
 def git_state() -> dict[str, str]:
     """The commit, its subject, and whether the tree differs from it; dvc.lock and reports change while we run."""
-    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock", ":!reports")
+    changed = git.ask("status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock", ":!reports")
     return {
-        "commit": _git("rev-parse", "HEAD"),
-        "subject": _git("log", "-1", "--format=%s"),
+        "commit": git.ask("rev-parse", "HEAD"),
+        "subject": git.ask("log", "-1", "--format=%s"),
         "dirty": str(bool(changed)).lower(),
     }
 

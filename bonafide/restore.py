@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from bonafide.lineage import read_lock
@@ -16,7 +17,8 @@ def restore_outs(stage: str) -> list[str]:
     outs = [out for out in read_lock().get(stage, {}).get("outs", []) if not Path(out["path"]).exists()]
     if not outs:
         return []
-    shown = subprocess.run(["dvc", "cache", "dir"], capture_output=True, text=True, check=False)  # noqa: S607
+    command = [sys.executable, "-m", "dvc", "cache", "dir"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=False)
     cache = Path(shown.stdout.strip()) / "files" / "md5"
     return [out["path"] for out in outs if _restore(cache, out["md5"], Path(out["path"]))]
 

@@ -1,7 +1,9 @@
 """MLflow runs, found by content: a *pipeline run*, which a person compares, and a child for each executed stage."""
 
+import hashlib
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Sequence
@@ -13,10 +15,12 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
+from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST, ErrorCode
+from sqlalchemy import NullPool, create_engine
 
 from bonafide.environment import is_gone
 from bonafide.errors import InputError
+from bonafide.refusal import UNTOLD, redacted, why
 
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # else the UI shows its GenAI side, without metrics
 VIEW = (
@@ -32,6 +36,7 @@ BATCH = 100  # params or tags per request; MLflow's limit
 PARENT = "mlflow.parentRunId"
 PROCESS, SEEN = "bonafide.process", "bonafide.seen"  # tags: who writes a run, and when it last did
 SILENCE = 24 * 3600 * 1000  # milliseconds until a run of another host, of whose processes nothing is known, is given up
+DATABASE_SECONDS = 5  # for a database server to answer
 Point = tuple[str, float, int, int]  # of a curve: key, value, time, step
 
 
@@ -68,9 +73,18 @@ class Record:
     """Told from dvc.lock, after the fact: what a live run has said of itself stays."""
 
 
+def dvc_root(folder: Path) -> Path:
+    """The folder whose `.dvc` DVC uses in `folder`: it or one above it; `folder` itself where there is none."""
+    return next((above for above in (folder, *folder.parents) if (above / ".dvc").is_dir()), folder)
+
+
 def root() -> Path:
-    """The repository's root; of the real one also within `dvc exp run --temp`, whose folder is deleted."""
-    return Path(os.environ.get("DVC_ROOT", ".")).resolve()
+    """The project's folder; of the real one also within `dvc exp run --temp`, whose folder is deleted.
+
+    DVC names its own root to the stages that it runs, which is the project's folder or lies above it.
+    """
+    here = Path.cwd()
+    return Path(os.environ.get("DVC_ROOT", dvc_root(here))).resolve() / here.relative_to(dvc_root(here))
 
 
 def state() -> Path:
@@ -83,12 +97,6 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root() / 'mlflow.db'}"
 
 
-def redacted(uri: str) -> str:
-    """A tracking URI without the password that it may carry."""
-    scheme, separator, rest = uri.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
-
-
 def connect(experiment: str) -> tuple[MlflowClient, str]:
     """A client and the experiment's id; schema and experiment are made once, under a lock.
 
@@ -97,11 +105,13 @@ def connect(experiment: str) -> tuple[MlflowClient, str]:
     state().mkdir(exist_ok=True)
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is a command's answer
     with _alone():
+        _knock()
         client = MlflowClient(tracking_uri())
         found = client.get_experiment_by_name(experiment) or _create_experiment(client, experiment)
         if found is None or found.lifecycle_stage == "deleted":
+            restore = f"mlflow experiments restore --experiment-id {found.experiment_id if found else 'ID'}"
             raise InputError(
-                f"params.yaml: tracking.experiment: {experiment!r} was deleted in MLflow; restore or rename it"
+                f"the experiment {experiment!r} is deleted; {restore}, or params.yaml: tracking.experiment: another"
             )
         if VIEW not in found.tags:
             client.set_experiment_tag(found.experiment_id, VIEW, json.dumps({"selectedColumns": COLUMNS}))
@@ -119,9 +129,17 @@ def _alone() -> AbstractContextManager[object]:
     return FileLock(f"{path[1:]}.lock" if scheme == "sqlite" else state() / "mlflow.lock", timeout=60)
 
 
+def _knock() -> None:
+    """Raise SQLAlchemyError at once where a database server refuses: MLflow itself would ask it again for 100 s."""
+    uri = tracking_uri()
+    if uri.startswith(("postgresql", "mysql")):
+        engine = create_engine(uri, poolclass=NullPool, connect_args={"connect_timeout": DATABASE_SECONDS})
+        engine.connect().close()
+
+
 def _create_experiment(client: MlflowClient, name: str) -> Experiment | None:
     local = not tracking_uri().startswith("http")  # a server has its own place
-    location = (root() / "mlartifacts" / name).as_uri() if local else None
+    location = (root() / "mlartifacts" / folder_name(name)).as_uri() if local else None
     try:
         client.create_experiment(name, artifact_location=location, tags=KIND)
     except MlflowException as error:
@@ -130,16 +148,37 @@ def _create_experiment(client: MlflowClient, name: str) -> Experiment | None:
     return client.get_experiment_by_name(name)
 
 
+def folder_name(experiment: str) -> str:
+    """A folder for an experiment: its name, or, where that is no plain name of a file, one like it and a hash."""
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,99}", experiment):
+        return experiment
+    like = re.sub(r"[^A-Za-z0-9_-]+", "-", experiment).strip("-")[:40]
+    return f"{like}-{hashlib.sha256(experiment.encode()).hexdigest()[:10]}".removeprefix("-")
+
+
+def model_name(text: str) -> str:
+    """A name of a logged model that MLflow takes, which has no slashes, colons, dots, percent or quotation marks."""
+    return re.sub(r"[/:.%\"']", "-", text)
+
+
 def stage_key(run_id: str, stage: str) -> str:
-    """The key of the `stage` that a pipeline run, or a child of one, rests on; raise InputError where there is none."""
-    client = MlflowClient(tracking_uri())
+    """The key of the `stage` that a pipeline run, or a child of one, rests on.
+
+    Raise InputError where there is none, ConnectionError where MLflow does not say.
+    """
+    missing = InputError(f"{run_id}: no MLflow run with a tracked {stage} at {redacted(tracking_uri())}")
     try:
+        client = MlflowClient(tracking_uri())
         tags = client.get_run(run_id).data.tags
         while PARENT in tags:
             tags = client.get_run(tags[PARENT]).data.tags
         return str(client.get_run(tags[f"stage.{stage}.run"]).data.tags["bonafide.stage_key"])
-    except (MlflowException, KeyError):
-        raise InputError(f"{run_id}: no MLflow run with a tracked {stage} at {redacted(tracking_uri())}") from None
+    except KeyError:
+        raise missing from None
+    except UNTOLD as error:
+        if getattr(error, "error_code", "") == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+            raise missing from None
+        raise ConnectionError(why(error, tracking_uri())) from None
 
 
 def find(client: MlflowClient, experiment: str, tag: str, value: str) -> list[Run]:
@@ -160,7 +199,7 @@ def find_or_create(
         found = find(client, experiment, tag, tags[tag])
         if found:
             return found[0], False
-        name = record.stage if PARENT in tags else record.name
+        name = f"{record.stage} {record.name}" if PARENT in tags else record.name
         seen = {SEEN: str(time.time_ns() // 1_000_000)}
         made = client.create_run(experiment, start_time=record.started, tags=tags | seen, run_name=name)
         oldest = find(client, experiment, tag, tags[tag])[0]

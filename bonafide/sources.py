@@ -2,7 +2,7 @@
 
 import importlib.util
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -27,7 +27,12 @@ def read_source(data: Data) -> Source:
     wanted = wanted_columns(data)
     if not is_loader(data):
         return read_table(path, wanted, data.quotes)
-    table = load(path, data.downloads)
+    load = import_loader(path)
+    with tempfile.TemporaryDirectory() as scratch:
+        made = load(bring(data.downloads, Path(scratch)))
+        if isinstance(made, Path):
+            return read_table(made, wanted, data.quotes)
+    table = to_arrow(made, path)
     check_columns(table.column_names, wanted, data.source)
     refuse_nested(table.schema, wanted, path)
     types = {field.name: str(field.type) for field in table.schema}
@@ -39,8 +44,8 @@ def is_loader(data: Data) -> bool:
     return data.source.endswith(".py")
 
 
-def load(path: Path, downloads: Sequence[Download | Link]) -> pa.Table:
-    """The table of a loader, a Python file with `load(downloads: dict[str, Path])`: name of a package or file: path."""
+def import_loader(path: Path) -> Callable[[dict[str, Path]], object]:
+    """The function `load` of a loader, a Python file: from files by name, a data frame, an Arrow table or a path."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise InputError(f"{path}: not a Python file")
@@ -49,32 +54,35 @@ def load(path: Path, downloads: Sequence[Download | Link]) -> pa.Table:
         spec.loader.exec_module(module)
     except SyntaxError as error:
         raise InputError(f"{path}:{error.lineno}: {error.msg}") from None
-    if not callable(getattr(module, "load", None)):
+    load: Callable[[dict[str, Path]], object] = getattr(module, "load", None)
+    if not callable(load):
         raise InputError(f"{path}: a loader needs a function load(downloads)")
-    with tempfile.TemporaryDirectory() as scratch:
-        files = {}
-        for number, wanted in enumerate(downloads):
-            folder = Path(scratch) / str(number)
-            folder.mkdir()
-            files[wanted.key] = (
-                source_distribution(wanted, folder) if isinstance(wanted, Download) else download(wanted, folder)
-            )
-        table = to_arrow(module.load(files), path)
-    if not table.num_rows:
+    return load
+
+
+def bring(downloads: Sequence[Download | Link], scratch: Path) -> dict[str, Path]:
+    """The verified file of each download, by the name of its package or its own."""
+    files = {}
+    for number, one in enumerate(downloads):
+        folder = scratch / str(number)
+        folder.mkdir()
+        files[one.key] = source_distribution(one, folder) if isinstance(one, Download) else download(one, folder)
+    return files
+
+
+def to_arrow(made: object, path: Path) -> pa.Table:
+    """An Arrow table of what a loader returned; raise InputError where it is none, or has no rows."""
+    if not isinstance(made, pa.Table):
+        import pandas as pd  # 0.4 s that only a loader needs, which has imported it itself
+
+        if not isinstance(made, pd.DataFrame):
+            kind = type(made).__name__
+            raise InputError(f"{path}: load() returned a {kind}, not a pandas DataFrame, an Arrow table or a Path")
+        try:
+            made = pa.Table.from_pandas(made, preserve_index=False)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            raise InputError(f"{path}: load() returned a column of mixed types") from None
+    if not made.num_rows:
         raise InputError(f"{path}: load() returned no rows")
-    check_sizes(table, path)
-    return table
-
-
-def to_arrow(table: object, path: Path) -> pa.Table:
-    """An Arrow table of what a loader returned."""
-    if isinstance(table, pa.Table):
-        return table
-    import pandas as pd  # 0.4 s that only a loader needs, which has imported it itself
-
-    if not isinstance(table, pd.DataFrame):
-        raise InputError(f"{path}: load() returned a {type(table).__name__}, not a pandas DataFrame or an Arrow table")
-    try:
-        return pa.Table.from_pandas(table, preserve_index=False)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        raise InputError(f"{path}: load() returned a column of mixed types") from None
+    check_sizes(made, path)
+    return made

@@ -6,8 +6,6 @@ Local files are the truth and MLflow is a sink, so no stage waits for a server o
 import getpass
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,25 +15,27 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 from mlflow.exceptions import MlflowException
-from sqlalchemy.exc import SQLAlchemyError
 
-from bonafide import lineage
+from bonafide import git, lineage
 from bonafide.delivery import Delivery
 from bonafide.environment import fingerprint, flatten, git_state, process_id
+from bonafide.errors import InputError
 from bonafide.files import md5, read_json, write_json
 from bonafide.params import Params
 from bonafide.paths import MODEL, PARAMS, RAW, REPORTS
 from bonafide.printable import printable, say
-from bonafide.runs import PROCESS, Record, redacted, state, tracking_uri
+from bonafide.refusal import UNTOLD, why
+from bonafide.runs import PROCESS, Record, state, tracking_uri
 from bonafide.yaml_files import parse_yaml, read_yaml
 
 FLUSH_SECONDS = 10.0
+LONGEST_NAME = 120  # characters of a run's name; PostgreSQL has room for 250
 MIDWAY_SECONDS, LAST_SECONDS = 9.0, 12.5  # what an absent MLflow may have cost a stage that asks it again
 IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "2"}  # once it has not answered
-OUTAGE = (MlflowException, SQLAlchemyError, OSError)  # requests' and filelock's errors are OSErrors
 WEIGHTS = MODEL / "model.safetensors"
 PAGES = {"report": (REPORTS / "index.html", REPORTS / "report.md", REPORTS / "model_card.md")}
 MAX_PARAM = 6000  # characters; MLflow refuses more
+UNAUTHENTICATED = "failed with error code 401"  # in words alone, as MLflow's client tells it
 
 _active: "Tracker | None" = None
 
@@ -93,7 +93,7 @@ class Tracker:
         began = time.monotonic()
         try:
             return act()
-        except OUTAGE as error:
+        except UNTOLD as error:
             self.delivery = None
             self.wasted += time.monotonic() - began
             os.environ.update(IMPATIENT)
@@ -102,10 +102,7 @@ class Tracker:
 
     def _warn(self, error: Exception) -> None:
         if not self.missed:
-            where = redacted(tracking_uri())
-            print(
-                f"warning: MLflow at {where} does not answer ({type(error).__name__}); kept for later", file=sys.stderr
-            )
+            say(f"warning: {why(error, tracking_uri())}; kept for later: bonafide sync")
         self.missed = True
 
     def log(self, metrics: dict[str, float], step: int) -> None:
@@ -153,7 +150,7 @@ def _deliver(path: Path) -> bool:
         say(f"warning: {path}: {error}")
         return False
     except MlflowException as error:
-        if error.get_http_status_code() >= 500:  # type: ignore[no-untyped-call]  # MLflow's own
+        if error.get_http_status_code() >= 500 or UNAUTHENTICATED in str(error):  # type: ignore[no-untyped-call]
             raise
         say(f"warning: {path}: MLflow refuses it: {error.message}")
         return False
@@ -168,16 +165,31 @@ def flat_params(raw: dict[str, Any]) -> dict[str, str]:
 
 
 def run_name(base: str, params: dict[str, str], before: dict[str, str], subject: str) -> str:
-    """A name that tells runs apart: an experiment or commit and what it changed, or the commit's subject."""
-    changed = [f"{key.rpartition('.')[2]}={value[:40]}" for key, value in params.items() if before.get(key) != value]
+    """A name that tells runs apart where a list shows its start: what was changed, else the commit's subject; `base`.
+
+    `base` is the experiment's name or the commit's hash. The seed comes after what seeds are repetitions of.
+    """
+    keys = sorted((key for key, value in params.items() if before.get(key) != value), key=lambda key: key == "seed")
+    changed = [f"{key.rpartition('.')[2]}={params[key][:40]}" for key in keys]
     more = [f"and {len(changed) - 3} more"] if len(changed) > 3 else []
-    return printable(" ".join([base, *(changed[:3] + more or [subject])]))[:120].strip()
+    what = printable(" ".join(changed[:3] + more or [subject]))
+    return f"{what[: LONGEST_NAME - len(base)]} {printable(base)}".strip()
 
 
 def committed_params() -> dict[str, str]:
     """The params of the last commit, or none."""
-    shown = subprocess.run(["git", "show", f"HEAD:./{PARAMS}"], capture_output=True, text=True, check=False)  # noqa: S607
-    return flat_params(parse_yaml(shown.stdout, f"HEAD:{PARAMS}") or {}) if shown.returncode == 0 else {}
+    content = git.show("HEAD", PARAMS) or b""
+    with suppress(InputError):  # what is committed may be what the user has just mended
+        return flat_params(parse_yaml(content.decode("utf-8", "replace"), f"HEAD:{PARAMS}") or {})
+    return {}
+
+
+def user() -> str:
+    """Who runs this, by number where the system has no name for it, as in many a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def source_tags(commit: str, *, dirty: bool, experiment: str) -> dict[str, str]:
@@ -190,22 +202,22 @@ def source_tags(commit: str, *, dirty: bool, experiment: str) -> dict[str, str]:
         "mlflow.source.git.commit": commit,
         "mlflow.source.name": "dvc.yaml",
         "mlflow.source.type": "PROJECT",
-        "mlflow.user": getpass.getuser(),
+        "mlflow.user": user(),
     }
 
 
 def new_record(params: Params, stage: str) -> Record:
     """Everything about the run that is known before the stage starts."""
     raw = read_yaml(PARAMS)
-    flat, git, experiment = flat_params(raw), git_state(), os.environ.get("DVC_EXP_NAME", "")
-    is_dirty = git["dirty"] == "true"
-    base = (experiment or git["commit"][:7] or "uncommitted") + ("+" if is_dirty else "")
+    flat, head, experiment = flat_params(raw), git_state(), os.environ.get("DVC_EXP_NAME", "")
+    is_dirty = head["dirty"] == "true"
+    base = experiment or (head["commit"][:7] or "uncommitted") + ("+" if is_dirty else "")
     environment = fingerprint(params.threads)
-    tags = source_tags(git["commit"], dirty=is_dirty, experiment=experiment) | {
+    tags = source_tags(head["commit"], dirty=is_dirty, experiment=experiment) | {
         "environment": environment.pop("hash"),
         "environment.facts": ", ".join(f"{name} {value}" for name, value in environment.items()),
     }
-    name = run_name(base, flat, committed_params(), git["subject"])
+    name = run_name(base, flat, committed_params(), head["subject"])
     keys, pipeline = lineage.stage_keys(raw, stage), lineage.pipeline_key(raw, stage)
     return Record(params.tracking.experiment, stage, keys, pipeline, name, flat, tags, started=now())
 

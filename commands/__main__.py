@@ -21,13 +21,20 @@ from commands.serve import serve
 from commands.sweep import sweep
 from commands.sync import sync
 from commands.verify import verify
+from lab.project import enter
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
+ANYWHERE = ("comment", "gate")  # what they read is not a project's
+
+
 @app.callback()
-def bonafide() -> None:
+def bonafide(context: typer.Context) -> None:
     """Answer with an exit code: 0 yes, 1 no, 2 wrong usage, 3 data or model refused, 4 environment."""
+    wants_help = any(name in sys.argv[1:] for name in context.help_option_names)
+    if context.invoked_subcommand not in ANYWHERE and not wants_help:
+        enter()
 
 
 app.command()(comment)

@@ -11,7 +11,7 @@ REVIEW = Path(".bonafide/review/review.json")
 
 
 def gate(
-    review: Annotated[Path, typer.Argument(help="A review.json of bonafide review.")] = REVIEW,
+    review: Annotated[Path | None, typer.Argument(help=f"A review.json; the project's is {REVIEW}.")] = None,
     *,
     json: Annotated[bool, typer.Option("--json", help="Print the gate as JSON.")] = False,
 ) -> None:
@@ -19,7 +19,9 @@ def gate(
     from bonafide.printable import printable
     from lab.reviewed import parse
 
-    found = parse(review.read_bytes())
+    here = Path.cwd()
+    left = (folder / REVIEW for folder in (here, *here.parents) if (folder / REVIEW).is_file())
+    found = parse((review or next(left, REVIEW)).read_bytes())
     if json:
         typer.echo(found.gate.model_dump_json())
     else:

@@ -5,15 +5,15 @@ alias that was moved by hand is known for one, and a rollback knows where to.
 """
 
 import json
-import re
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bonafide import git
 from bonafide.errors import InputError
+from bonafide.runs import model_name
 
 Facts = dict[str, Any]
 
@@ -92,7 +92,11 @@ class Registry:
             if model.tags.get(IDENTITY, "" if EXTERNAL in model.tags else None) in ("", identity)
         ]
         facts = {"dvc.md5": md5}
-        model = free[0] if free else self.client.create_logged_model(self.experiment, name=self.name, tags=facts)
+        model = (
+            free[0]
+            if free
+            else self.client.create_logged_model(self.experiment, name=model_name(self.name), tags=facts)
+        )
         self.client.set_logged_model_tags(model.model_id, {IDENTITY: identity})
         self.client.log_model_artifacts(model.model_id, str(folder))
         if EXTERNAL in model.tags:
@@ -115,19 +119,17 @@ def _found(look: Any) -> Any:
 
 @contextmanager
 def open_registry(experiment: str, name: str) -> Iterator[Registry]:
-    """The registry for the body; where MLflow does not answer, ConnectionError in one line."""
+    """The registry for the body; where MLflow does not answer or refuses, ConnectionError in one line."""
     import mlflow
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
 
-    from bonafide.runs import connect, redacted, tracking_uri
+    from bonafide.refusal import MLFLOW, why
+    from bonafide.runs import connect, tracking_uri
 
     try:
         mlflow.set_tracking_uri(tracking_uri())  # MLflow resolves models:/ with this one, whatever the client's is
         yield Registry(*connect(experiment), name)
-    except (MlflowException, SQLAlchemyError) as error:
-        reason = re.sub(r"//[^/@\s]*@", "//", str(error).splitlines()[0])[:200]  # MLflow's message has the password
-        raise ConnectionError(f"MLflow at {redacted(tracking_uri())}: {reason}") from None
+    except MLFLOW as error:
+        raise ConnectionError(why(error, tracking_uri())) from None
 
 
 def acknowledged(registry: Registry) -> Any:
@@ -158,5 +160,5 @@ def rollback(registry: Registry, reason: str) -> Facts:
 
 def signed(act: str) -> dict[str, str]:
     """Who does something, and when, as tags."""
-    done = subprocess.run(["git", "config", "user.name"], capture_output=True, text=True, check=False)  # noqa: S607
-    return {f"{act}.by": done.stdout.strip() or "unknown", f"{act}.at": datetime.now(UTC).isoformat(timespec="seconds")}
+    name = git.ask("config", "user.name").strip() or "unknown"
+    return {f"{act}.by": name, f"{act}.at": datetime.now(UTC).isoformat(timespec="seconds")}

@@ -18,7 +18,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from bonafide.runs import root, state, tracking_uri
+from bonafide import git
+from bonafide.runs import dvc_root, root, state, tracking_uri
+from lab import clones
 from lab.leases import Lease, need, take
 from lab.points import Point
 
@@ -53,7 +55,7 @@ class Event:
 
 def finished() -> dict[str, str]:
     """The experiments of this repository: name to commit."""
-    shown = _git(root(), "for-each-ref", "--format=%(refname:lstrip=-1) %(objectname)", "refs/exps").splitlines()
+    shown = git.run("for-each-ref", "--format=%(refname:lstrip=-1) %(objectname)", "refs/exps").splitlines()
     return dict(line.split() for line in shown)
 
 
@@ -132,18 +134,16 @@ def _clone(point: Point, commit: str) -> Path:
     """A clone of the commit, with this repository's cache, settings and state; return the folder to work in."""
     folder = _folder(point)
     shutil.rmtree(folder, ignore_errors=True)  # of one that was killed
-    top = _git(root(), "rev-parse", "--show-toplevel").rstrip("\n")
-    _git(root(), "clone", "--quiet", "--no-checkout", top, str(folder))
-    _git(folder, "checkout", "--quiet", "--detach", commit)
-    inside = folder / _git(root(), "rev-parse", "--show-prefix").rstrip("\n")
+    project = clones.clone(folder)
+    git.run("checkout", "--quiet", "--detach", commit, folder=folder)
     with (folder / ".git" / "info" / "exclude").open("a") as file:
         file.write("\n.bonafide\n")
-    (inside / state().name).symlink_to(state())
-    settings = root() / ".dvc" / "config.local"
+    (project / state().name).symlink_to(state())
+    settings = dvc_root(root()) / ".dvc" / "config.local"
     if settings.exists():
-        shutil.copy2(settings, inside / ".dvc" / "config.local")
-    _dvc(inside, "cache", "dir", "--local", _cache())
-    return inside
+        shutil.copy2(settings, clones.dvc_folder(folder) / "config.local")
+    _dvc(project, "cache", "dir", "--local", _cache())
+    return project
 
 
 def _end(one: Running, commit: str) -> Event:
@@ -152,7 +152,7 @@ def _end(one: Running, commit: str) -> Event:
     ref = f"refs/exps/{commit[:2]}/{commit[2:]}/{one.point.name}"
     if one.process.returncode == 0:
         try:
-            _git(root(), "fetch", "--quiet", "--no-write-fetch-head", str(_folder(one.point)), f"+{ref}:{ref}")
+            git.run("fetch", "--quiet", "--no-write-fetch-head", str(_folder(one.point)), f"+{ref}:{ref}")
         except OSError as error:
             with log_of(one.point).open("a") as log:
                 log.write(f"{error}\n")
@@ -180,16 +180,9 @@ def _cache() -> str:
     return _dvc(root(), "cache", "dir").strip()
 
 
-def _git(folder: Path, *arguments: str) -> str:
-    return _run(["git", "-C", str(folder), *arguments], folder)
-
-
 def _dvc(folder: Path, *arguments: str) -> str:
-    return _run([sys.executable, "-m", "dvc", *arguments], folder)
-
-
-def _run(command: list[str], folder: Path) -> str:
+    command = [sys.executable, "-m", "dvc", *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise OSError(f"{' '.join(command[:4])}: {(done.stderr.strip().splitlines() or ['failed'])[-1]}")
+        raise OSError(f"dvc {' '.join(arguments[:2])}: {(done.stderr.strip().splitlines() or ['failed'])[-1]}")
     return done.stdout

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from bonafide.printable import say
-from bonafide.runs import redacted
 
 Environment = dict[str, str]  # fact to value: python, cpu, threads, libraries
 
@@ -12,7 +11,7 @@ def environment_of(uri: str, tag: str, value: str) -> Environment | None:
     """The environment of the newest run with a tag in a tracking store; None where it has none, or is not there."""
     from mlflow import MlflowClient
 
-    from bonafide.tracking import OUTAGE
+    from bonafide.refusal import UNTOLD, why
 
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
         return None  # a client would make it
@@ -20,8 +19,8 @@ def environment_of(uri: str, tag: str, value: str) -> Environment | None:
         client = MlflowClient(uri)
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
         runs = client.search_runs(experiments, f"tags.`{tag}` = '{value}'", order_by=["attributes.start_time DESC"])
-    except OUTAGE as error:
-        say(f"warning: MLflow at {redacted(uri)} does not answer ({type(error).__name__})")
+    except UNTOLD as error:
+        say(f"warning: {why(error, uri)}")
         return None
     found = [run.data.tags["environment.facts"] for run in runs if "environment.facts" in run.data.tags]
     return dict(fact.split(" ", 1) for fact in found[0].split(", ")) if found else None

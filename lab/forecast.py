@@ -7,11 +7,12 @@ called cached (3.67), and a stage whose inputs another would restore is called u
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from bonafide.environment import flatten
 from bonafide.errors import InputError
+from bonafide.lineage import GRAPH
 from bonafide.paths import LOCK
 
 SKIP, RESTORE, RUN, PERHAPS, FAIL = "skip", "restore", "run", "perhaps", "fail"
@@ -56,7 +57,7 @@ def opened() -> Iterator[Any]:
     from dvc.rwlock import RWLockFileCorruptedError, RWLockFileFormatError, rwlock
 
     try:
-        with Repo() as repo, rwlock(repo.tmp_dir, repo.fs, "bonafide", [repo.root_dir], [], hardlink=False):
+        with Repo() as repo, rwlock(repo.tmp_dir, repo.fs, "bonafide", [str(Path.cwd())], [], hardlink=False):
             yield repo
     except LockError as error:
         raise OSError(f"DVC is at work here: {str(error).splitlines()[0]}") from None
@@ -84,7 +85,8 @@ def steps(repo: Any) -> list[Step]:
 def _stages(repo: Any) -> list[Any]:
     from dvc.repo.reproduce import get_active_graph, plan_repro
 
-    return [stage for stage in plan_repro(get_active_graph(repo.index.graph)) if stage.cmd]
+    own = [stage for stage in repo.index.stages if Path(stage.path) == GRAPH.resolve()]  # a repository may have others
+    return [stage for stage in plan_repro(get_active_graph(repo.index.graph), own) if stage.cmd]
 
 
 def _step(stage: Any, made: Made) -> Step:

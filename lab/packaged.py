@@ -20,7 +20,7 @@ from bonafide.errors import InputError
 from bonafide.paths import MODEL
 from bonafide.yaml_files import parse_yaml
 from lab.reader import Config, Reader, made_up
-from lab.revisions import Revision
+from lab.revisions import Revision, in_repository
 
 MODEL_PART, PROBE_PART, CODE_PART = Path("artifacts/model"), Path("artifacts/probe.json"), Path("pyfunc.py")
 CODE = Path(__file__).with_name("pyfunc.py")
@@ -68,7 +68,7 @@ def fetch_model(revision: Revision, folder: Path) -> Path:
     to = folder / MODEL_PART
     to.parent.mkdir(parents=True)
     try:
-        DVCFileSystem(rev=revision.commit).get(MODEL.as_posix(), str(to), recursive=True)
+        DVCFileSystem(rev=revision.commit, subrepos=True).get(in_repository(MODEL), str(to), recursive=True)
     except (DvcException, DataIndexDirError, OSError):
         raise InputError(f"{revision.name}: {MODEL} is not in DVC's cache; try: dvc fetch") from None
     check_model_bytes(revision, folder)

@@ -11,7 +11,7 @@ from typing import Any
 from bonafide.errors import InputError
 from bonafide.paths import PARAMS
 from bonafide.printable import say
-from bonafide.runs import redacted, tracking_uri
+from bonafide.runs import tracking_uri
 from bonafide.yaml_files import read_yaml
 
 NEWEST = 20  # runs of a stage that are looked at
@@ -37,7 +37,7 @@ def past_runs(stages: list[str]) -> dict[str, Past]:
     """What each stage took before, without those that never ran; nothing, and a line, where MLflow does not answer."""
     from mlflow import MlflowClient
 
-    from bonafide.tracking import OUTAGE
+    from bonafide.refusal import UNTOLD, why
 
     uri = tracking_uri()
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
@@ -46,8 +46,8 @@ def past_runs(stages: list[str]) -> dict[str, Past]:
         client = MlflowClient(uri)
         experiment = client.get_experiment_by_name(_experiment())
         found = {stage: _past(client, experiment.experiment_id, stage) for stage in stages} if experiment else {}
-    except OUTAGE as error:
-        say(f"warning: MLflow at {redacted(uri)} does not answer ({type(error).__name__}): no times are known")
+    except UNTOLD as error:
+        say(f"warning: {why(error, uri)}: no times are known")
         return {}
     return {stage: past for stage, past in found.items() if past.seconds}
 

@@ -120,7 +120,7 @@ def record(facts: Facts) -> dict[str, str]:
         "promotion.forced": facts["forced"] or "no",
         "promotion.against": "\n".join(facts["reasons"]) or "nothing",
         "promotion.previous": facts["previous"] or "none",
-        **{metric: str(value) for metric, value in facts["metrics"].items()},
+        **{metric: str(value) for metric, value in facts["metrics"].items() if value is not None},
         **signed("promotion"),
     }
 

@@ -14,11 +14,13 @@ from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+from bonafide import git
 from bonafide.environment import flatten
 from bonafide.files import read_json
 from bonafide.lineage import GRAPH_LOCK, Facts
 from bonafide.paths import LOCK, PARAMS
 from bonafide.yaml_files import read_yaml
+from lab import clones
 from lab.installed import differences
 from lab.integrity import UNCACHED, Out, check
 from lab.revisions import Revision
@@ -103,11 +105,10 @@ def clone(revision: Revision, folder: Path) -> Clone:
     """Copy one commit, whatever refers to it, and nothing else, into `folder`."""
     source = folder / "clone"
     source.mkdir(parents=True)
-    here, inside = _git(Path(), "rev-parse", "--show-toplevel"), _git(Path(), "rev-parse", "--show-prefix")
-    _git(source, "init", "-q")
-    _git(source, "fetch", "-q", "--depth", "1", here, revision.commit)
-    _git(source, "checkout", "-q", "--detach", "FETCH_HEAD")
-    return Clone(source / inside, Path(sys.executable), folder)
+    git.run("init", "-q", folder=source)
+    git.run("fetch", "-q", "--depth", "1", str(git.top()), revision.commit, folder=source)
+    git.run("checkout", "-q", "--detach", "FETCH_HEAD", folder=source)
+    return Clone(source / git.inside(), Path(sys.executable), folder)
 
 
 def libraries(made: Clone) -> dict[str, tuple[str, str]]:
@@ -130,9 +131,8 @@ def reproduce(made: Clone, cache: Path, begin: Callable[[str], None]) -> Iterato
     taken. `begin` is told each stage before it runs.
     """
     recorded = made.lock()
-    (made.folder / ".dvc/config.local").write_text(
-        f"[cache]\n    dir = cache\n['remote \"{SOURCE}\"']\n    url = {cache}\n    verify = true\n", encoding="utf-8"
-    )
+    remote = f"['remote \"{SOURCE}\"']\n    url = {clones.quoted(cache)}\n    verify = true\n"
+    clones.configure(made.base / "clone", f"[cache]\n    dir = cache\n{remote}")
     for stage, entry in recorded.items():
         begin(stage)
         started = time.monotonic()
@@ -166,7 +166,7 @@ def _differences(made: Clone, stage: str, entry: Facts, cache: Path) -> dict[str
         str(Path(p.path).relative_to(made.folder)): p.note for p in problems if p.kind != UNCACHED and not p.object
     }
     paths = [out["path"] for out in entry.get("outs", [])]
-    for path in _git(made.folder, "diff", "--name-only", "--relative", "HEAD", "--", *paths).splitlines():
+    for path in git.run("diff", "--name-only", "--relative", "HEAD", "--", *paths, folder=made.folder).splitlines():
         files[path] = _changed_values(made, path) or files.get(path, "is not as the commit has it")
     return files
 
@@ -175,7 +175,7 @@ def _changed_values(made: Clone, path: str) -> str:
     """Which of a report's metrics differ from those in the commit."""
     if not path.endswith(".json"):
         return ""
-    before = json.loads(_git(made.folder, "show", f"HEAD:./{path}"))
+    before = json.loads(git.show("HEAD", Path(path), made.folder) or "{}")
     after = read_json(made.folder / path)
     changed = [key for key in sorted(before.keys() | after.keys()) if before.get(key) != after.get(key)]
     more = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
@@ -191,10 +191,3 @@ def _inputs(recorded: Facts, now: Facts) -> list[str]:
         key for key in sorted(old_params.keys() | new_params.keys()) if old_params.get(key) != new_params.get(key)
     ]
     return changed + (["the command"] if recorded["cmd"] != now["cmd"] else [])
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)  # noqa: S607
-    if done.returncode:
-        raise OSError(f"git {arguments[0]}: {' '.join(done.stderr.split())}")
-    return done.stdout.strip()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from bonafide import git
 from bonafide.errors import InputError
 from bonafide.files import write_bytes
 from bonafide.lineage import read_graph
@@ -80,16 +81,16 @@ def review(branch: str, recipe: Path) -> Review:
 
 def pair(branch: str) -> tuple[Revision, Revision]:
     """The commit that HEAD and `branch` last had in common, under the branch's name, and HEAD."""
-    if _git("status", "--porcelain", "--untracked-files=no"):
+    if git.run("status", "--porcelain", "--untracked-files=no", "--", "."):
         raise InputError("uncommitted changes: a pull request has none; commit or stash them")
     head = resolve("HEAD")
-    common = _git("merge-base", resolve(branch).commit, head.commit)
+    common = git.ask("merge-base", resolve(branch).commit, head.commit)
     if not common:
         raise InputError(f"{branch}: has no commit in common with HEAD; fetch more of the history")
     if common == head.commit:
         raise InputError(f"{branch}: has all commits of HEAD; there is nothing to review")
     name = (
-        _git("branch", "--show-current") or os.environ.get("GITHUB_HEAD_REF") or "HEAD"
+        git.ask("branch", "--show-current") or os.environ.get("GITHUB_HEAD_REF") or "HEAD"
     )  # GitHub's checkout is of none
     return Revision(branch.removeprefix("origin/"), common), Revision(name, head.commit)
 
@@ -125,10 +126,10 @@ def _render(base: Revision, head: Revision) -> Measured | None:
 
 
 def _train(base: Revision, head: Revision, recipe: Path) -> Measured:
-    trial.clone(CLONE)
-    ran = [Revision(side.name, trial.run(CLONE, side.name, side.commit, recipe)) for side in (base, head)]
-    with chdir(CLONE):
-        return Measured("train", CLONE, ran[0], ran[1], _compare(ran[0], ran[1]))
+    project = trial.clone(CLONE)
+    ran = [Revision(side.name, trial.run(project, side.name, side.commit, recipe)) for side in (base, head)]
+    with chdir(project):
+        return Measured("train", project, ran[0], ran[1], _compare(ran[0], ran[1]))
 
 
 def _compare(base: Revision, head: Revision) -> Facts:
@@ -196,8 +197,3 @@ def _gate(found: Facts) -> Gate:
 
 def _line(text: str) -> str:
     return " ".join(text.split())[:1000]
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)  # noqa: S607
-    return done.stdout.strip()

@@ -1,12 +1,12 @@
 """What a revision holds: of the workspace, a commit, a DVC experiment or an MLflow run, read without a checkout."""
 
 import re
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bonafide import git
 from bonafide.errors import InputError
 from bonafide.lineage import GRAPH_LOCK, locked_key
 from bonafide.paths import PARAMS
@@ -35,7 +35,7 @@ class Revision:
         if not self.commit:
             return _read(path)
         try:
-            content: bytes = dvc.api.read(path.as_posix(), rev=self.commit, mode="rb")
+            content: bytes = dvc.api.read(in_repository(path), rev=self.commit, mode="rb")
         except (DvcException, DataIndexDirError, OSError):
             raise InputError(f"{self.name}: {path} is neither in git nor in DVC's cache; try: dvc fetch") from None
         return content
@@ -92,28 +92,34 @@ def of_run(run_id: str) -> Revision:
 
 def _candidates(name: str) -> Iterator[Revision]:
     yield Revision(name, "")
-    for commit in _git("log", "--all", "--format=%H", "--", str(GRAPH_LOCK)).split():
+    for commit in git.ask("log", "--all", "--format=%H", "--", str(GRAPH_LOCK)).split():
         yield Revision(name, commit)
 
 
 def _commit(name: str) -> str:
-    return _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}").strip()
+    return git.ask("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
 
 
 def _experiment(name: str) -> str:
-    refs = _git("for-each-ref", "--format=%(objectname) %(refname)", "refs/exps").splitlines()
+    refs = git.ask("for-each-ref", "--format=%(objectname) %(refname)", "refs/exps").splitlines()
     found = [line.split()[0] for line in refs if line.rpartition("/")[2] == name]
     if len(set(found)) > 1:
         raise InputError(f"{name}: {len(found)} DVC experiments have this name; give the commit")
     return found[0] if found else ""
 
 
+def in_repository(path: Path) -> str:
+    """A path of the project as DVC names it at a commit: from the repository's top."""
+    return (git.inside() / path).as_posix()
+
+
 def show(commit: str, path: Path) -> str | None:
     """A text file as git has it at `commit`, or the workspace's where that is ""; None where there is none."""
-    if not commit:
-        return path.read_text(encoding="utf-8") if path.exists() else None
-    done = subprocess.run(["git", "show", f"{commit}:./{path}"], capture_output=True, check=False)  # noqa: S607
-    return done.stdout.decode() if done.returncode == 0 else None
+    content = git.show(commit, path) if commit else _read(path) if path.exists() else None
+    try:
+        return None if content is None else content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"{commit[:7]}{':' if commit else ''}{path}: is not UTF-8") from None
 
 
 def _read(path: Path) -> bytes:
@@ -121,8 +127,3 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)  # noqa: S607
-    return done.stdout if done.returncode == 0 else ""

@@ -3,9 +3,9 @@
 import json
 import re
 import statistics
-import subprocess
 from typing import Any
 
+from bonafide import git
 from bonafide.errors import InputError
 from bonafide.paths import PARAMS, REPORTS, VALIDATED
 from lab.revisions import JUDGED, Revision, show
@@ -36,8 +36,7 @@ def spread(revision: Revision, metric: str) -> tuple[int, float | None]:
 
 def experiments() -> list[Revision]:
     """The DVC experiments here and the commits that they started from, each commit once."""
-    command = ["git", "for-each-ref", "--format=%(objectname) %(refname)", "refs/exps"]
-    shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    shown = git.ask("for-each-ref", "--format=%(objectname) %(refname)", "refs/exps")
     found: dict[str, str] = {}
     for commit, first, rest, name in re.findall(REFERENCE, shown, re.MULTILINE):
         found |= {first + rest: first + rest, commit: name}

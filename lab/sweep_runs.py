@@ -15,6 +15,7 @@ from lab.revisions import JUDGED, Revision
 
 Facts = dict[str, Any]
 SWEEP = "sweep"
+LONGEST = 80  # characters of what was asked for, in a run's name
 
 
 def file_sweep(experiment: str, facts: Facts, commits: dict[str, str], when: int) -> str:
@@ -41,7 +42,16 @@ def file_sweep(experiment: str, facts: Facts, commits: dict[str, str], when: int
 
 
 def _title(facts: Facts) -> str:
-    return f"sweep {facts['sweep']}: {len(facts['grid'])} x {facts['wanted']['seeds']} seeds"
+    """What was varied comes first: a list may show no more."""
+    asked = [_short(setting) for setting in facts["wanted"]["set"]]
+    shape = f"{len(facts['grid'])} x {facts['wanted']['seeds']} seeds"
+    return f"{' '.join(asked)[:LONGEST]} {shape} sweep-{facts['sweep']}".strip()
+
+
+def _short(setting: str) -> str:
+    """`learning_rate=1e-4,2e-4` of `train.learning_rate=1e-4,2e-4`."""
+    key, _, values = setting.partition("=")
+    return f"{key.rpartition('.')[2]}={values}"
 
 
 def _member(client: MlflowClient, experiment_id: str, point: str, commit: str) -> Run | None:

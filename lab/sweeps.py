@@ -2,16 +2,15 @@
 
 import hashlib
 import json
-import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
+from bonafide import git
 from bonafide.environment import git_state
 from bonafide.errors import InputError
 from bonafide.paths import PARAMS, REPORTS
-from bonafide.runs import root
 from bonafide.yaml_files import parse_yaml
 from lab.experiments import Event, finished, log_of, run_all
 from lab.leases import find_devices, need
@@ -131,14 +130,13 @@ class Sweep:
         return str(parse_yaml(self.base, str(PARAMS))["tracking"]["experiment"])
 
     def _attempt(self, act: Callable[[], Any]) -> Any:
-        from bonafide.runs import redacted, tracking_uri
-        from bonafide.tracking import OUTAGE
+        from bonafide.refusal import UNTOLD, why
+        from bonafide.runs import tracking_uri
 
         try:
             return act()
-        except OUTAGE as error:
-            where = redacted(tracking_uri())
-            self.tell(f"warning: MLflow at {where} does not answer ({type(error).__name__}); run the sweep again later")
+        except UNTOLD as error:
+            self.tell(f"warning: {why(error, tracking_uri())}; run the sweep again later")
             return None
 
 
@@ -147,8 +145,8 @@ def committed() -> tuple[str, str]:
     commit = git_state()["commit"]
     if not commit:
         raise InputError("a sweep runs what is committed, and there is no commit yet")
-    changed = ["git", "diff", "--name-only", "HEAD", "--", ".", ":!dvc.lock", ":!reports"]  # what repro itself writes
-    names = subprocess.run(changed, cwd=root(), capture_output=True, text=True, check=True).stdout.splitlines()
+    own = (".", ":!dvc.lock", ":!reports")  # without what repro itself writes
+    names = git.run("diff", "--name-only", "--relative", "HEAD", "--", *own).splitlines()
     if names:
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         raise InputError(

@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import re
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,18 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
-from mlflow.exceptions import MlflowException
-from sqlalchemy.exc import SQLAlchemyError
 
-from bonafide import lineage, tracking
+from bonafide import git, lineage, tracking
 from bonafide.delivery import Delivery
 from bonafide.environment import git_state
 from bonafide.errors import InputError
 from bonafide.files import md5, write_bytes
 from bonafide.paths import HISTORY, PARAMS, REPORTS
-from bonafide.runs import PROCESS, Point, Record, connect, find, redacted, state, tracking_uri
+from bonafide.refusal import MLFLOW, why
+from bonafide.runs import PROCESS, Point, Record, connect, find, state, tracking_uri
 from bonafide.yaml_files import parse_yaml
-from lab.revisions import Revision, show
+from lab.revisions import Revision, in_repository, show
 
 Facts = dict[str, Any]
 WAIT = 600  # seconds for another `bonafide sync`
@@ -60,10 +58,8 @@ def synchronize(revisions: Sequence[Revision]) -> Answer:
             answer.waiting = len(list(tracking.spool().glob("*.json")))
             for revision in revisions:
                 _note(answer, revision)
-    except (MlflowException, SQLAlchemyError) as error:
-        raise ConnectionError(
-            f"MLflow at {redacted(tracking_uri())} does not answer ({type(error).__name__})"
-        ) from error
+    except MLFLOW as error:
+        raise ConnectionError(why(error, tracking_uri())) from None
     return answer
 
 
@@ -76,7 +72,7 @@ def _note(answer: Answer, revision: Revision) -> None:
 
 def all_revisions() -> list[Revision]:
     """Every commit, of branches, tags and DVC experiments, that has changed dvc.lock, oldest first."""
-    commits = _git("log", "--all", "--reverse", "--format=%H", "--", str(lineage.GRAPH_LOCK)).split()
+    commits = git.ask("log", "--all", "--reverse", "--format=%H", "--", str(lineage.GRAPH_LOCK)).split()
     locked = [commit for commit in commits if show(commit, lineage.GRAPH_LOCK) is not None]
     return [Revision(_experiment(commit) or commit[:7], commit) for commit in locked]
 
@@ -189,7 +185,8 @@ def _weights(revision: Revision) -> dict[str, str]:
     from dvc_data.index import DataIndexDirError
 
     try:
-        found = DVCFileSystem(rev=revision.commit or None).info(tracking.WEIGHTS.as_posix()).get("md5")
+        place = in_repository(tracking.WEIGHTS) if revision.commit else tracking.WEIGHTS.as_posix()
+        found = DVCFileSystem(rev=revision.commit or None, subrepos=True).info(place).get("md5")
     except (DvcException, DataIndexDirError, OSError):
         found = None
     return {"model.md5": found} if found else {}
@@ -208,13 +205,13 @@ def _overlaid(params: Facts, locked: Facts) -> Facts:
 
 def _origin(revision: Revision, params: dict[str, str]) -> tuple[str, dict[str, str]]:
     """The name of a revision's run, and the tags that a live run would have had and that are still known."""
-    git = git_state()
-    commit, is_dirty = revision.commit or git["commit"], not revision.commit and git["dirty"] == "true"
+    head = git_state()
+    commit, is_dirty = revision.commit or head["commit"], not revision.commit and head["dirty"] == "true"
     experiment = _experiment(revision.commit) if revision.commit else ""
-    subject = "" if experiment else _git("log", "-1", "--format=%s", commit, "--").strip()
+    subject = "" if experiment else git.ask("log", "-1", "--format=%s", commit, "--")
     text = show(f"{revision.commit}^" if revision.commit else "HEAD", PARAMS)
     before = tracking.flat_params(parse_yaml(text, f"{commit}^:{PARAMS}") or {}) if text else params
-    base = (experiment or commit[:7] or "uncommitted") + ("+" if is_dirty else "")
+    base = experiment or (commit[:7] or "uncommitted") + ("+" if is_dirty else "")
     tags = tracking.source_tags(commit, dirty=is_dirty, experiment=experiment) | {"bonafide.source": "sync"}
     return tracking.run_name(base, params, before, subject), tags
 
@@ -223,16 +220,11 @@ def _time(revision: Revision) -> int:
     """Milliseconds since 1970 of the commit, or of the workspace's dvc.lock."""
     if not revision.commit:
         return lineage.GRAPH_LOCK.stat().st_mtime_ns // 1_000_000
-    return int(_git("log", "-1", "--format=%ct", revision.commit, "--")) * 1000
+    return int(git.run("log", "-1", "--format=%ct", revision.commit, "--")) * 1000
 
 
 def _experiment(commit: str) -> str:
     """The name of the DVC experiment that is a commit, or ""."""
-    refs = _git("for-each-ref", "--format=%(refname)", f"--points-at={commit}", "refs/exps")
+    refs = git.ask("for-each-ref", "--format=%(refname)", f"--points-at={commit}", "refs/exps")
     found = re.search(r"^refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/(.+)$", refs, re.MULTILINE)
     return found[1] if found else ""
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)  # noqa: S607
-    return done.stdout if done.returncode == 0 else ""

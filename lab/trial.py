@@ -9,38 +9,38 @@ import subprocess
 import sys
 from pathlib import Path
 
+from bonafide import git
 from bonafide.errors import InputError
 from bonafide.paths import PARAMS
+from lab import clones
 
 AUTHOR = ("-c", "user.name=Bonafide", "-c", "user.email=bonafide@localhost", "-c", "commit.gpgsign=false")
 DVC = (sys.executable, "-m", "dvc")
 
 
-def clone(folder: Path) -> None:
-    """Make `folder` a clone of the repository we are in, with the same DVC cache."""
+def clone(folder: Path) -> Path:
+    """Make `folder` a clone of the repository we are in, with the same DVC cache; return the project's folder in it."""
     shutil.rmtree(folder, ignore_errors=True)
-    cache = _output(*DVC, "cache", "dir")
-    _output("git", "clone", "--quiet", "--shared", "--no-checkout", ".", str(folder))
-    config = folder / ".dvc"
-    config.mkdir()
-    (config / "config.local").write_text(f"[cache]\n    dir = {cache}\n", encoding="utf-8")
+    project = clones.clone(folder, "--shared")
+    clones.configure(folder, f"[cache]\n    dir = {clones.quoted(_output(*DVC, 'cache', 'dir'))}\n")
+    return project
 
 
 def run(folder: Path, name: str, commit: str, recipe: Path) -> str:
-    """Run `commit` in the clone with its own `recipe` as params.yaml; return the commit that holds what came of it.
+    """Run `commit` in a clone's project with its own `recipe` as params.yaml; return the commit of what came of it.
 
     Raise InputError where it has no such recipe or a stage fails, whose output goes to standard error.
     """
-    _output("git", "checkout", "--quiet", "--force", "--detach", commit, folder=folder)
+    git.run("checkout", "--quiet", "--force", "--detach", commit, folder=folder)
     if not (folder / recipe).is_file():
         raise InputError(f"{name}: has no {recipe}")
     if recipe != PARAMS:
         shutil.copyfile(folder / recipe, folder / PARAMS)
     if subprocess.run([*DVC, "repro"], cwd=folder, stdout=2, env=_environment(), check=False).returncode:
         raise InputError(f"{name}: the pipeline fails on {recipe}")
-    _output("git", "add", "--all", folder=folder)
-    _output("git", *AUTHOR, "commit", "--quiet", "--allow-empty", "--message", f"Run {recipe}", folder=folder)
-    return _output("git", "rev-parse", "HEAD", folder=folder)
+    git.run("add", "--all", folder=folder)
+    git.run(*AUTHOR, "commit", "--quiet", "--no-verify", "--allow-empty", "--message", f"Run {recipe}", folder=folder)
+    return git.run("rev-parse", "HEAD", folder=folder)
 
 
 def _environment() -> dict[str, str]:
@@ -48,8 +48,8 @@ def _environment() -> dict[str, str]:
     return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
 
 
-def _output(*command: str, folder: Path | None = None) -> str:
-    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True, check=False)
+def _output(*command: str) -> str:
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise OSError(f"{' '.join(command[:3])}: exit code {done.returncode}")
     return done.stdout.strip()

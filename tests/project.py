@@ -32,17 +32,17 @@ def reviews(rows: int) -> list[dict[str, str]]:
 
 
 class Project:
-    """A clone that DVC runs for real."""
+    """A clone that DVC runs for real, at the top of its repository or `inside` it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, top: Path, inside: str = "") -> None:
+        self.folder = folder = top / inside
         folder.mkdir(parents=True, exist_ok=True)
         shown = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
         for name in subprocess.run(shown, cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0"):
             if name and (ROOT / name).exists() and not name.startswith(("reports/", "tests/", "dvc.lock")):
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, folder / name)
-        self.git("init", "-q", "-b", "main")
+        self.git("init", "-q", "-b", "main", str(top))
 
     def git(self, *arguments: str) -> str:
         identity = ["-c", "user.name=Test", "-c", "user.email=test@example.com"]
@@ -128,9 +128,9 @@ class Project:
             return connection.execute(sql).fetchall()
 
 
-def small_project(folder: Path, rows: int = 240) -> Project:
+def small_project(folder: Path, rows: int = 240, inside: str = "") -> Project:
     """A committed clone with a table of two classes."""
-    project = Project(folder)
+    project = Project(folder, inside)
     table = reviews(rows)
     project.write_table(table)
     project.tiny([row["text"] for row in table])

@@ -107,6 +107,33 @@ def mlflow_server(folder: Path, backend: str = "") -> Iterator[Server]:
             server.signal(signal.SIGKILL)
 
 
+class _Answer(BaseHTTPRequestHandler):
+    status, body = 200, b""
+
+    def _answer(self) -> None:
+        self.send_response(self.status)
+        self.send_header("Content-Length", str(len(self.body)))
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    do_GET = do_POST = _answer  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextlib.contextmanager
+def answering(status: int, body: bytes) -> Iterator[str]:
+    """A server, or a proxy before one, that says the same to everything; yields its URI."""
+    handler = type("Answer", (_Answer,), {"status": status, "body": body})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
 class Front(ThreadingHTTPServer):
     """A proxy before a server that, while it `fails`, answers 500 to everything."""
 

@@ -155,7 +155,7 @@ def test_an_empty_store_gets_what_live_runs_have_told_and_twice_changes_nothing(
     assert len(first) == 2 + len(STAGES) + 2
     names = {run["info"][0] for run in first.values()} - set(STAGES)
     short = project.git("log", "--reverse", "--format=%h", "--", "dvc.lock").split()
-    assert names == {f"{short[0]} First result", f"{short[1]} bootstrap_samples=120"}
+    assert names == {f"First result {short[0]}", f"bootstrap_samples=120 {short[1]}"}
     time = 1000 * int(project.git("log", "-1", "--format=%ct", short[1]))
     assert {run["info"][2:] for run in first.values() if run["info"][0].startswith(short[1])} == {(time, time)}
     assert {run["tags"]["bonafide.source"] for run in first.values()} == {"sync"}

@@ -17,7 +17,7 @@ from tests.stores import mlflow_server
 pytestmark = pytest.mark.slow
 
 RATES = {"1e-05": 0.81, "2e-05": 0.84}
-NAMES = {"1e-05": "1a2b3c4 First result", "2e-05": "warm learning_rate=2e-05"}
+NAMES = {"1e-05": "First result 1a2b3c4", "2e-05": "learning_rate=2e-05 seed=2 sweep-93bbcde07e"}
 EXECUTED = {"1e-05": STAGES, "2e-05": ["train", "evaluate", "report"]}
 
 
