@@ -4,6 +4,7 @@ import importlib.util
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 import pyarrow as pa
 
@@ -54,10 +55,10 @@ def import_loader(path: Path) -> Callable[[dict[str, Path]], object]:
         spec.loader.exec_module(module)
     except SyntaxError as error:
         raise InputError(f"{path}:{error.lineno}: {error.msg}") from None
-    load: Callable[[dict[str, Path]], object] = getattr(module, "load", None)
+    load = getattr(module, "load", None)
     if not callable(load):
         raise InputError(f"{path}: a loader needs a function load(downloads)")
-    return load
+    return cast("Callable[[dict[str, Path]], object]", load)
 
 
 def bring(downloads: Sequence[Download | Link], scratch: Path) -> dict[str, Path]:
@@ -72,17 +73,21 @@ def bring(downloads: Sequence[Download | Link], scratch: Path) -> dict[str, Path
 
 def to_arrow(made: object, path: Path) -> pa.Table:
     """An Arrow table of what a loader returned; raise InputError where it is none, or has no rows."""
-    if not isinstance(made, pa.Table):
-        import pandas as pd  # 0.4 s that only a loader needs, which has imported it itself
-
-        if not isinstance(made, pd.DataFrame):
-            kind = type(made).__name__
-            raise InputError(f"{path}: load() returned a {kind}, not a pandas DataFrame, an Arrow table or a Path")
-        try:
-            made = pa.Table.from_pandas(made, preserve_index=False)
-        except (pa.ArrowInvalid, pa.ArrowTypeError):
-            raise InputError(f"{path}: load() returned a column of mixed types") from None
-    if not made.num_rows:
+    table = made if isinstance(made, pa.Table) else from_pandas(made, path)
+    if not table.num_rows:
         raise InputError(f"{path}: load() returned no rows")
-    check_sizes(made, path)
-    return made
+    check_sizes(table, path)
+    return table
+
+
+def from_pandas(made: object, path: Path) -> pa.Table:
+    """An Arrow table of a data frame."""
+    import pandas as pd  # 0.4 s that only a loader needs, which has imported it itself
+
+    if not isinstance(made, pd.DataFrame):
+        kind = type(made).__name__
+        raise InputError(f"{path}: load() returned a {kind}, not a pandas DataFrame, an Arrow table or a Path")
+    try:
+        return pa.Table.from_pandas(made, preserve_index=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        raise InputError(f"{path}: load() returned a column of mixed types") from None
