@@ -23,15 +23,17 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bonafide.columns import arrange, wanted_columns
+from bonafide.columns import arrange
 from bonafide.errors import InputError
-from bonafide.params import Data
+from bonafide.params import Data, load_params
 from bonafide.sources import read_source
 
+DATA = load_params(Path(__file__).parents[1] / "params.yaml").data
 SECONDS, BYTES = 10, 10**9
 OUTCOMES = {0: "read", 3: "refused", 4: "traceback", 5: "memory", -signal.SIGALRM: "hang"}  # any other: crash
 TOKENS = [
@@ -54,7 +56,7 @@ TOKENS = [
     *(b"sep=;\n", b"{", b"}", b"[", b"]", b":", b"null", b"NaN", b"1e999", b"-0", b"\\ud800", b'"text"', b"[" * 2000),
     *(b"9" * 400, b"PAR1", b"\x7f\xff\xff\xff", b"\xff\xff\xff\xff\xff\xff\xff\xff\x7f", b"x" * 70_000),
 ]
-ROWS = [{"text": f'a "text", {n}\nof é', "label": str(n % 2), "n": n} for n in range(40)]
+ROWS: list[dict[str, Any]] = [{"text": f'a "text", {n}\nof é', "label": str(n % 2), "n": n} for n in range(40)]
 
 
 def csv_file(delimiter: str = ",", end: str = "\n") -> bytes:
@@ -75,16 +77,7 @@ def parquet_file(**options: object) -> bytes:
 
 def read_table(path: Path) -> None:
     """What fetch does with a table."""
-    data = Data(
-        source=path.name,
-        downloads=[],
-        columns={"text": "text", "label": "label"},
-        sample=1,
-        slices=[],
-        quotes="auto",
-        labels=["0", "1"],
-    )
-    assert wanted_columns(data)
+    data = Data(**vars(DATA) | {"source": path.name, "columns": {"text": "text", "label": "label"}, "slices": []})
     arrange(read_source(data).table, data, ("text", "label"))
 
 

@@ -18,7 +18,7 @@ from pyarrow import csv as arrow_csv
 from bonafide.columns import check_columns
 from bonafide.errors import InputError
 from bonafide.table_file import Contents, kind, packing
-from bonafide.text_files import MAX_FIELD, find_encoding, open_bytes, read_lines
+from bonafide.text_files import MAX_FIELD, find_encoding, open_bytes, read_lines, unpacking
 
 DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "pipe"}
 EXPECTED = {".csv": ",", ".tsv": "\t"}
@@ -201,7 +201,7 @@ def read_values(form: Form, columns: list[str], *, quoted: bool) -> pa.Table:
     )
     for block in BLOCKS:
         options = arrow_csv.ReadOptions(use_threads=False, block_size=block, skip_rows=form.skip)
-        with open_bytes(form.path) as raw:
+        with unpacking(form.path), open_bytes(form.path) as raw:
             bare = form.encoding.startswith("utf-8")
             stream = raw if bare else pa.transcoding_input_stream(raw, form.encoding, "utf-8")
             with contextlib.suppress(pa.ArrowInvalid):  # whose words may be a row's

@@ -4,6 +4,7 @@ import codecs
 import io
 import lzma
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,20 +38,21 @@ def open_bytes(path: Path) -> Any:
         raise InputError(f"{path}: not readable: permission denied") from None
 
 
-def refuse_bytes(path: Path, error: Exception) -> InputError:
-    """What to say of a file that cannot be unpacked; the disk's own errors are raised again."""
-    if getattr(error, "errno", None) is not None:
-        raise error
-    return InputError(f"{path}: cannot be unpacked: {error}; is it whole?")
+@contextmanager
+def unpacking(path: Path) -> Iterator[None]:
+    """Raise InputError for a file that cannot be unpacked; the disk's own errors pass."""
+    try:
+        yield
+    except (OSError, EOFError, lzma.LZMAError) as error:
+        if getattr(error, "errno", None) is not None:
+            raise
+        raise InputError(f"{path}: cannot be unpacked: {error}; is it whole?") from None
 
 
 def find_encoding(path: Path) -> str:
     """The codec of a file's first 4 kB: of its BOM, else UTF-8, or where NULs abound what gives the most ASCII."""
-    try:
-        with open_bytes(path) as file:
-            sample = file.read(SAMPLE)
-    except (OSError, EOFError, lzma.LZMAError) as error:
-        raise refuse_bytes(path, error) from None
+    with unpacking(path), open_bytes(path) as file:
+        sample = file.read(SAMPLE)
     for bom, encoding in BOMS.items():
         if sample.startswith(bom):
             return encoding
@@ -69,18 +71,16 @@ def ascii_share(sample: bytes, encoding: str) -> float:
 
 def read_lines(path: Path, encoding: str) -> Iterator[str]:
     """The lines with their ends: LF, CRLF or CR. Raises InputError where bytes are broken or a line is too long."""
-    try:
-        with open_bytes(path) as raw, io.TextIOWrapper(raw, encoding=encoding, newline="") as file:
-            number = 1
+    with unpacking(path), open_bytes(path) as raw, io.TextIOWrapper(raw, encoding=encoding, newline="") as file:
+        number = 1
+        try:
             while line := file.readline(MAX_LINE + 1):
                 if len(line) > MAX_LINE:
                     raise InputError(f"{path}: line {number} has a field of over {MAX_FIELD // 2**20} MiB")
                 yield line
                 number += 1
-    except UnicodeDecodeError:
-        raise undecodable(path, encoding) from None
-    except (OSError, EOFError, lzma.LZMAError) as error:
-        raise refuse_bytes(path, error) from None
+        except UnicodeDecodeError:
+            raise undecodable(path, encoding) from None
 
 
 def undecodable(path: Path, encoding: str) -> InputError:

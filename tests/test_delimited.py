@@ -191,6 +191,12 @@ def test_what_cannot_be_unpacked_is_refused(suffix, pack, spoil):
     assert "\n" not in str(refusal.value)
 
 
+def test_a_file_that_is_cut_and_not_of_its_encoding_is_refused_for_one_of_both():
+    content = b"text,label\ncaf\xe9,1\n" + b"".join(b"text %d,%d\n" % (n * 7919 % 10_007, n) for n in range(20_000))
+    with pytest.raises(InputError, match=r"^t.csv.gz: cannot be unpacked: .*; is it whole\?$"):
+        read("t.csv.gz", gzip.compress(content)[:-20])
+
+
 def test_a_field_that_unpacks_to_gigabytes_is_refused_in_little_memory():
     with gzip.open("t.csv.gz", "wb", compresslevel=1) as file:
         file.write(b"text,label\n")
