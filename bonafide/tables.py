@@ -46,7 +46,11 @@ def is_table(path: Path) -> bool:
 def find_files(folder: Path) -> tuple[list[Path], list[str]]:
     """The tables of a folder and its subfolders by name, and what else is there; hidden files and markers are not."""
     tables, aside = [], []
-    for root, folders, files in os.walk(folder):
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"{error.filename}: not readable: {(error.strerror or 'no folder').lower()}")
+
+    for root, folders, files in os.walk(folder, onerror=refuse):
         here = Path(root)
         links = [name for name in folders if (here / name).is_symlink() or name.startswith("_")]
         aside += [f"{(here / name).relative_to(folder).as_posix()}/" for name in links if not name.startswith(".")]
