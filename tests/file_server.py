@@ -66,6 +66,10 @@ class Handler(BaseHTTPRequestHandler):
     def serve_breaking(self) -> None:
         self.ranged(CONTENT, PIECE, '"a"')
 
+    def serve_elsewhere(self) -> None:
+        """Another part than is asked for."""
+        self.reply(206, CONTENT[7:], Content_Range=f"bytes 7-{len(CONTENT) - 1}/{len(CONTENT)}")
+
     def serve_stubborn(self) -> None:
         """Breaks, and knows no ranges."""
         self.reply(200, CONTENT[:PIECE], length=len(CONTENT))

@@ -118,6 +118,7 @@ def test_what_a_server_refuses_and_another_file_are_the_users(address, how, pin,
         ("500", "the server answers 500 Internal Server Error"),
         ("429", "the server answers 429 Too Many Requests"),
         ("stubborn", f"the connection broke after {PIECE:,} bytes"),
+        ("elsewhere", "the server sends another part of the file than is wanted"),
         ("hangs_up", "the server hangs up"),
     ],
 )
