@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ import pyarrow.compute as pc
 SHOWN = 20  # of the declared and of the other labels, on the page
 NAMED = 5  # in a message
 SEARCHED = 1000  # others among which a spelling is looked for
+DECLARED = 250  # characters of a label in params.yaml
 LONGEST, WORDS = 30, 4  # of a label that nobody declared; what is more may be a row's text, and is not shown
 
 
@@ -50,13 +52,20 @@ def meaning(label: str) -> str:
     return repr(number) if math.isfinite(number) else text
 
 
-def nearest(label: str, others: Iterable[str]) -> str | None:
-    """The one of `others` that is likely meant by `label`, if one is."""
-    places: dict[str, str] = {}
-    for other in others:
-        places.setdefault(meaning(other), other)
-    close = [meaning(label)] if meaning(label) in places else get_close_matches(meaning(label), list(places), n=1)
-    return places[close[0]] if close else None
+def by_meaning(labels: Iterable[str]) -> dict[str, str]:
+    """The first labels, by what they mean; none that is longer than params.yaml may declare."""
+    found: dict[str, str] = {}
+    for label in islice(labels, SEARCHED):
+        if len(label) <= DECLARED:
+            found.setdefault(meaning(label), label)
+    return found
+
+
+def nearest(label: str, others: Mapping[str, str]) -> str | None:
+    """The one of `others`, by their meaning, that is likely meant by `label`, if one is."""
+    sought = meaning(label[:DECLARED])
+    close = [sought] if sought in others else get_close_matches(sought, list(others), n=1)
+    return others[close[0]] if close else None
 
 
 def shown(label: str) -> str:
@@ -79,9 +88,9 @@ def pair(label: str, other: str) -> tuple[str, str]:
 
 def say_absent(found: Labels) -> str:
     """The declared labels that no row has, each with the spelling that is likely meant, then the table's others."""
-    told = []
+    told, others = [], by_meaning(found.others)
     for label in found.absent[:NAMED]:
-        near = nearest(label, list(found.others)[:SEARCHED])
+        near = nearest(label, others)
         ours, theirs = pair(label, near) if near else (shown(label), "")
         told.append(
             f"{ours} is in no row" + (f": did you mean {theirs} ({_rows(found.others[near])})?" if near else "")
@@ -105,8 +114,7 @@ def _rows(rows: int) -> str:
 
 def describe(found: Labels) -> list[dict[str, Any]]:
     """Rows for the page: declared labels without rows and labels that are not declared, with what was likely meant."""
-    others, declared = list(found.others)[:SEARCHED], list(found.declared)[:SEARCHED]
-    facts = []
+    facts, others, declared = [], by_meaning(found.others), by_meaning(found.declared)
     for label in found.absent[:SHOWN]:
         near = nearest(label, others)
         ours, theirs = pair(label, near) if near else (shown(label), "")

@@ -6,21 +6,19 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass
+from pydantic import Field, TypeAdapter, ValidationError
 
 from bonafide.errors import InputError
 from bonafide.paths import PARAMS
+from bonafide.pins import AnyDownload, Sha256, typed
 from bonafide.spelling import spell_labels
 from bonafide.yaml_files import parse_yaml, read_text
 
 OWN = ("id", "text", "label", "group", "split")  # columns of our tables
 
-typed = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=10**9)]
-Sha256 = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
 Name = Annotated[str, Field(min_length=1, max_length=250)]
 
 
@@ -42,21 +40,12 @@ def unlike(name: str, taken: Collection[str]) -> str:
 
 
 @typed
-class Download:
-    """A source distribution that a loader may read."""
-
-    package: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.!+_-]+$")]
-    """NAME==VERSION on the package index."""
-    sha256: Sha256
-
-
-@typed
 class Data:
     """Where the table comes from and which of its columns the task reads."""
 
     source: Name
     """A table, a folder of tables or a loader, relative to the repository."""
-    downloads: list[Download]
+    downloads: list[AnyDownload]
     columns: dict[str, Name]
     """The task's column: the table's column."""
     sample: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
@@ -69,13 +58,14 @@ class Data:
     """Label values as the table spells them, in the order of the model's outputs."""
 
     def __post_init__(self) -> None:
-        """Refuse labels that are fewer than two, look the same or have blanks around them, and a slice named twice."""
+        """Refuse fewer than two labels, blanks around one, and a name that is there twice or looks like another."""
         if len(self.labels) < 2:
             raise ValueError(f"labels: {self.labels or 'none'}: a classifier tells two or more labels apart")
         blank = next((label for label in self.labels if label != label.strip()), None)
         if blank is not None:
             raise ValueError(f"labels: {blank!r} has blanks around it, which no label of a table keeps")
-        for key, names in (("labels", self.labels), ("slices", self.slices)):
+        keys = [download.key for download in self.downloads]
+        for key, names in (("labels", self.labels), ("slices", self.slices), ("downloads", keys)):
             repeated = [name for name, count in Counter(map(composed, names)).items() if count > 1]
             if repeated:
                 raise ValueError(f"{key}: {repeated[0]!r} is declared twice")

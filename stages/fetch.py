@@ -13,11 +13,13 @@ from bonafide.columns import arrange, wanted_columns
 from bonafide.files import sha256, write_json
 from bonafide.params import Params
 from bonafide.paths import BASE_MODEL, RAW_TABLE, SOURCES
+from bonafide.pins import Link
 from bonafide.printable import say
 from bonafide.sample import sample
 from bonafide.sources import is_loader, read_source
 from bonafide.stage import run_stage
 from bonafide.tables import write_table
+from bonafide.urls import shown
 from tasks import Metrics, load_task
 
 
@@ -44,7 +46,12 @@ def fetch(params: Params) -> Metrics:
         },
     }
     used = params.data.downloads if is_loader(params.data) else []
-    downloads = [{"package": download.package, "sha256": download.sha256} for download in used]
+    downloads = [
+        {"url": shown(one.url), "sha256": one.sha256}
+        if isinstance(one, Link)
+        else {"package": one.package, "sha256": one.sha256}
+        for one in used
+    ]
     write_json(SOURCES, {"data": data, "model": model, "downloads": downloads})
     return {
         "fetch/rows": float(table.num_rows),

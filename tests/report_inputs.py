@@ -198,7 +198,10 @@ def sources(word: str) -> Facts:
             "license": word or "Apache-2.0",
             "sha256": {"config.json": "b2" * 32, word or "model.safetensors": "c3" * 32},
         },
-        "downloads": [{"package": "vaderSentiment==0.5", "sha256": "d4" * 32}],
+        "downloads": [
+            {"package": "vaderSentiment==0.5", "sha256": "d4" * 32},
+            {"url": "https://example.com/rows.csv?…", "sha256": "d5" * 32},
+        ],
     }
 
 

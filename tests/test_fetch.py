@@ -1,5 +1,6 @@
 """stages/fetch.py: the whole stage on a small table and a tiny model."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -15,7 +16,9 @@ from bonafide.errors import InputError
 from bonafide.files import sha256
 from bonafide.params import Data, Model, load_params
 from bonafide.paths import BASE_MODEL, RAW_TABLE, SOURCES
+from bonafide.pins import Link
 from stages.fetch import fetch
+from tests.file_server import serve
 from tests.tiny_model import build_tiny_model
 
 ROOT = Path(__file__).parents[1]
@@ -86,6 +89,21 @@ def test_the_report_says_what_came_in_and_what_did_not(params, capsys):
     assert data["left_aside"] == {"columns": ["when"], "files": ["notes.txt"]}
     assert "fetch: t: no tables, not read: notes.txt\n" in capsys.readouterr().err
     assert pq.read_table(RAW_TABLE)["text"].to_pylist() == ["fine", "bad", '"good" film']
+
+
+def test_a_table_by_url_is_fetched_and_its_source_is_written_without_its_query(params, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    Path("data").mkdir()
+    shutil.copy(ROOT / "data/download.py", "data")
+    pin = hashlib.sha256(TABLE.encode()).hexdigest()
+    with serve({"reviews.csv?key=secret": TABLE.encode()}) as address:
+        link = Link(url=f"{address}/file/reviews.csv?key=secret", sha256=pin)
+        data = replace(params.data, source="data/download.py", downloads=[link])
+        fetch(replace(params, data=data))
+    assert pq.read_table(RAW_TABLE)["text"].to_pylist() == ["fine", "bad"]
+    sources = json.loads(SOURCES.read_text(encoding="utf-8"))
+    assert sources["downloads"] == [{"url": f"{address}/file/reviews.csv?…", "sha256": pin}]
+    assert "secret" not in SOURCES.read_text(encoding="utf-8")
 
 
 def outs():

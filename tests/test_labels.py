@@ -1,11 +1,13 @@
 """bonafide/labels.py and offers.py: what does not match is named, and what is offered suffices."""
 
+import time
+
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bonafide.labels import count, describe, nearest, say_absent, say_others
+from bonafide.labels import by_meaning, count, describe, nearest, say_absent, say_others
 from bonafide.offers import least_tolerance, round_up
 
 
@@ -62,8 +64,16 @@ def test_many_labels_are_capped_and_counted():
 
 @given(st.lists(st.text(max_size=6), min_size=1, max_size=8), st.text(max_size=6))
 def test_the_nearest_is_one_of_them(others, label):
-    assert nearest(label, others) in {*others, None}
-    assert nearest(label.upper(), [label]) == label or label.upper().casefold() != label.casefold()
+    assert nearest(label, by_meaning(others)) in {*others, None}
+    assert nearest(label.upper(), by_meaning([label])) == label or label.upper().casefold() != label.casefold()
+
+
+def test_a_column_of_long_texts_that_is_no_label_costs_little():
+    found = labels([f"{i} " + "long " * 20_000 for i in range(300)], ["a", "b"])
+    began = time.process_time()
+    assert "'a' is in no row; 'b' is in no row; not declared: (100,002 characters) in 1 row" in say_absent(found)
+    assert len(describe(found)) == 22
+    assert time.process_time() - began < 2
 
 
 @given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 400)), max_size=5))

@@ -254,6 +254,19 @@ def test_anything_is_params_or_refused_in_one_line(text):
         refusal(text)
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        "!!set {labels: [a, b]}", "{labels: !!omap [a: 1, b: 2]}", "{labels: !!pairs [a: 1]}",
+        "{labels: !!set {a, b}}", "{labels: [!!set {a}, b]}", "{labels: [!!binary YQ==, b]}",
+        "{? [labels] : [a, b]}", "[labels, [a, b]]",
+    ],
+)  # fmt: skip
+def test_labels_of_another_kind_are_refused_in_one_line(data):
+    before, _, after = TEXT.partition("data:\n")
+    refusal(f"{before}data: {data}\n{after[after.index('model:') :]}")
+
+
 def test_slices_called_as_our_columns_are_told_apart_from_them():
     assert slice_columns(["domain", "group"]) == {"domain": "domain", "group": "group (slice)"}
     assert slice_columns(["split", "split (slice)", "length"]) == {
@@ -261,3 +274,53 @@ def test_slices_called_as_our_columns_are_told_apart_from_them():
         "split (slice)": "split (slice)",
         "length": "length",
     }
+
+
+PIN = "ab" * 32
+PACKAGE = TEXT.partition("  downloads: ")[2].partition("  columns:")[0]
+
+
+def with_download(written: str) -> str:
+    return TEXT.replace(PACKAGE, f"[{written}]\n")
+
+
+@pytest.mark.parametrize(
+    ("written", "key"),
+    [
+        (f"url: 'https://example.com/a/rows.csv?download=1', sha256: {PIN}", "rows.csv"),
+        (f"url: 'http://[::1]/%E8%AF%84%20%28x%29.csv', sha256: {PIN}", "\u8bc4 (x).csv"),
+        (f"url: 'https://example.com/download?id=1', sha256: {PIN}, name: rows.jsonl", "rows.jsonl"),
+        (f"package: tiny==1.0, sha256: {PIN}", "tiny"),
+        ("url: 'https://example.com/rows.csv', sha256: ''", "rows.csv"),
+    ],
+)
+def test_a_download_is_a_package_or_a_url_with_a_name(written, key):
+    Path("params.yaml").write_text(with_download(f"{{{written}}}"), encoding="utf-8")
+    assert [download.key for download in load_params().data.downloads] == [key]
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("{url: 'file:///etc/passwd', sha256: ''}", "not one that begins with http:// or https://"),
+        ("{url: 'ftp://a/b', sha256: ''}", "not one that begins with http:// or https://"),
+        ("{url: 'http:///b', sha256: ''}", "not one that begins with http:// or https://"),
+        ("{url: 'http://a:99999/b', sha256: ''}", "not one that begins with http:// or https://"),
+        ("{url: 'http://[::1/b', sha256: ''}", "not one that begins with http:// or https://"),
+        ("{url: 'http://a/b c', sha256: ''}", "not one that begins with http:// or https://"),
+        ("{url: 'https://ann:hidden@a/b', sha256: ''}", "put it into ~/.netrc"),
+        ("{url: 'https://a/', sha256: ''}", "it ends in no name of a file: give one as name"),
+        ("{url: 'https://a/%2e%2e', sha256: ''}", "it ends in no name of a file: give one as name"),
+        ("{url: 'https://a/b', sha256: '', name: ../b}", "data.downloads.0.url.name"),
+        ("{url: 'https://a/b', sha256: zz}", "data.downloads.0.url.sha256"),
+        ("{url: 'https://a/b'}", "data.downloads.0.url.sha256"),
+        ("{url: 'https://a/b', sha256: '', package: 'a==1'}", "data.downloads.0.url.package"),
+        ("{sha256: ''}", "data.downloads.0.package.package"),
+        ("{url: 'https://a/b', sha256: ''}, {url: 'https://c/b', sha256: ''}", "downloads: 'b' is declared twice"),
+        ("rows.csv", "data.downloads.0"),
+    ],
+)
+def test_a_bad_download_is_refused_without_its_password(written, says):
+    line = refusal(with_download(written))
+    assert says in line
+    assert "hidden" not in line
