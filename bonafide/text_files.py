@@ -6,7 +6,7 @@ import lzma
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pyarrow as pa
 
@@ -69,18 +69,32 @@ def ascii_share(sample: bytes, encoding: str) -> float:
     return share * sum(c.isascii() and (c.isprintable() or c.isspace()) for c in text) / max(len(text), 1)
 
 
-def read_lines(path: Path, encoding: str) -> Iterator[str]:
-    """The lines with their ends: LF, CRLF or CR. Raises InputError where bytes are broken or a line is too long."""
-    with unpacking(path), open_bytes(path) as raw, io.TextIOWrapper(raw, encoding=encoding, newline="") as file:
-        number = 1
+@contextmanager
+def open_text(path: Path, encoding: str, newline: str | None = "") -> Iterator[TextIO]:
+    """A file's text; raise InputError where its bytes are broken."""
+    with unpacking(path), open_bytes(path) as raw, io.TextIOWrapper(raw, encoding, newline=newline) as file:
         try:
-            while line := file.readline(MAX_LINE + 1):
-                if len(line) > MAX_LINE:
-                    raise InputError(f"{path}: line {number} has a field of over {MAX_FIELD // 2**20} MiB")
-                yield line
-                number += 1
+            yield file
         except UnicodeDecodeError:
             raise undecodable(path, encoding) from None
+
+
+def read_lines(path: Path, encoding: str) -> Iterator[str]:
+    """The lines with their ends: LF, CRLF or CR. Raises InputError where bytes are broken or a line is too long."""
+    number = 1
+    with open_text(path, encoding) as file:
+        while line := file.readline(MAX_LINE + 1):
+            if len(line) > MAX_LINE:
+                raise InputError(f"{path}: line {number} has a field of over {MAX_FIELD // 2**20} MiB")
+            yield line
+            number += 1
+
+
+def read_blocks(path: Path, encoding: str) -> Iterator[str]:
+    """Pieces of at most a million characters, their line ends LF. Raises InputError where bytes are broken."""
+    with open_text(path, encoding, newline=None) as file:
+        while block := file.read(BLOCK):
+            yield block
 
 
 def undecodable(path: Path, encoding: str) -> InputError:
