@@ -67,7 +67,7 @@ def batched(found: Iterator[tuple[int, int, Any]], path: Path) -> Iterator[tuple
             if isinstance(row, list) and row and isinstance(row[0], tuple):
                 names = [name for name, _ in row]
                 twice = max(names, key=names.count)
-                raise InputError(f"{path}: line {number} has the column {twice!r} twice")
+                raise InputError(f"{path}: line {number} has the column {twice[:80]!r} twice")
             raise InputError(f"{path}: line {number} is not an object")
         numbers.append(number)
         rows.append(row)
