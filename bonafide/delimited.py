@@ -8,7 +8,7 @@ import csv
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice, tee
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,16 @@ from pyarrow import csv as arrow_csv
 from bonafide.columns import check_columns
 from bonafide.errors import InputError
 from bonafide.table_file import Contents, kind, packing
-from bonafide.text_files import MAX_FIELD, find_encoding, open_bytes, read_lines
+from bonafide.text_files import MAX_FIELD, MAX_LINE, find_encoding, open_bytes, read_lines, unpacking
 
 DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "pipe"}
 EXPECTED = {".csv": ",", ".tsv": "\t"}
-SEP = re.compile(r'"?sep=(.)"?[\r\n]*', re.IGNORECASE)  # Excel's own first line
+SEP = re.compile(r'"?sep=([\t !#-/:-@\[-`{-~])"?[\r\n]*', re.IGNORECASE)  # Excel's own first line
 BLOCKS = (2**22, 2**26)  # bytes; a row must fit into one, and the small one is twice as fast
 REASONS = {
     "expected after": "has text after a closing quote",
     "unexpected end of data": "opens a quote that is never closed",
-    "field larger": f"has a field of over {MAX_FIELD // 2**20} MiB, or opens a quote that is never closed",
+    "larger": f"has a field of over {MAX_FIELD // 2**20} MiB, or opens a quote that is never closed",
 }
 
 
@@ -78,20 +78,29 @@ class Form:
 
     def records(self, *, quoted: bool) -> Iterator[tuple[int, list[str], str]]:
         """The number of each row's first line, its fields and its text; raise csv.Error with the number."""
-        lines, copies = tee(islice(read_lines(self.path, self.encoding), self.skip, None))
+        taken: list[str] = []
         quoting: Any = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-        reader = csv.reader(lines, delimiter=self.delimiter, quoting=quoting, strict=True)
-        before = 0
+        reader = csv.reader(self._keep(taken), delimiter=self.delimiter, quoting=quoting, strict=True)
+        first = self.skip + 1
         try:
             for row in reader:
-                count = reader.line_num - before
-                text = next(copies) if count == 1 else "".join(islice(copies, count))
                 if row:
-                    yield self.skip + before + 1, row, text
-                before += count
+                    yield first, row, "".join(taken)
+                first += len(taken)
+                taken.clear()
         except csv.Error as error:
             reason = next((words for part, words in REASONS.items() if part in str(error)), f"is no row: {error}")
-            raise csv.Error(f"line {self.skip + before + 1} {reason}") from None
+            raise csv.Error(f"line {first} {reason}") from None
+
+    def _keep(self, taken: list[str]) -> Iterator[str]:
+        """The lines, which go into `taken`, too: those of one row, or csv.Error."""
+        size = 0
+        for line in islice(read_lines(self.path, self.encoding), self.skip, None):
+            size = size + len(line) if taken else len(line)
+            if size > MAX_LINE:
+                raise csv.Error("row larger than a line")
+            taken.append(line)
+            yield line
 
     def judge(self, *, quoted: bool) -> Reading:
         """Read all rows and keep none."""
@@ -201,7 +210,7 @@ def read_values(form: Form, columns: list[str], *, quoted: bool) -> pa.Table:
     )
     for block in BLOCKS:
         options = arrow_csv.ReadOptions(use_threads=False, block_size=block, skip_rows=form.skip)
-        with open_bytes(form.path) as raw:
+        with unpacking(form.path), open_bytes(form.path) as raw:
             bare = form.encoding.startswith("utf-8")
             stream = raw if bare else pa.transcoding_input_stream(raw, form.encoding, "utf-8")
             with contextlib.suppress(pa.ArrowInvalid):  # whose words may be a row's

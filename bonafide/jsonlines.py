@@ -3,10 +3,10 @@
 Errors name a line, never what is in it.
 """
 
-import io
 import json
 import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from bonafide.columns import check_columns
 from bonafide.errors import InputError
 from bonafide.printable import printable
 from bonafide.table_file import Contents, kind, packing
-from bonafide.text_files import BLOCK, MAX_LINE, find_encoding, read_lines
+from bonafide.text_files import BLOCK, MAX_LINE, find_encoding, read_blocks, read_lines
 
 BATCH = 2**22  # characters that are decoded before they become Arrow
 SPACE = re.compile(r"[ \t\r\n]*")
@@ -67,7 +67,7 @@ def batched(found: Iterator[tuple[int, int, Any]], path: Path) -> Iterator[tuple
             if isinstance(row, list) and row and isinstance(row[0], tuple):
                 names = [name for name, _ in row]
                 twice = max(names, key=names.count)
-                raise InputError(f"{path}: line {number} has the column {twice!r} twice")
+                raise InputError(f"{path}: line {number} has the column {twice[:80]!r} twice")
             raise InputError(f"{path}: line {number} is not an object")
         numbers.append(number)
         rows.append(row)
@@ -121,21 +121,16 @@ class Stream:
     """A text that is decoded value by value and never held whole."""
 
     def __init__(self, path: Path, encoding: str) -> None:  # noqa: D107
-        self._path, self._lines, self._buffer, self._at, self.line = path, read_lines(path, encoding), "", 0, 1
+        self._path, self._blocks, self._buffer, self._at, self.line = path, read_blocks(path, encoding), "", 0, 1
 
     def _fill(self) -> bool:
         """Read as much again as is held, at least a block; false at the end."""
-        held = io.StringIO()
-        size = max(BLOCK, len(self._buffer) - self._at)
-        for line in self._lines:
-            held.write(line)
-            if held.tell() >= size:
-                break
-        self._buffer, self._at = self._buffer[self._at :] + held.getvalue(), 0
-        return held.tell() > 0
+        more = "".join(islice(self._blocks, max(1, (len(self._buffer) - self._at) // BLOCK)))
+        self._buffer, self._at = self._buffer[self._at :] + more, 0
+        return bool(more)
 
     def _pass(self, end: int) -> None:
-        self.line += len(re.findall(r"\r\n|\r|\n", self._buffer[self._at : end]))
+        self.line += self._buffer.count("\n", self._at, end)
         self._at = end
 
     def more(self) -> bool:
@@ -161,14 +156,26 @@ class Stream:
             try:
                 value, end = DECODER.raw_decode(self._buffer, self._at)
             except (ValueError, RecursionError) as error:
-                if isinstance(error, RecursionError) or not self._fill():
-                    raise InputError(f"{self._path}: line {self.line} begins what is not JSON") from None
-                if len(self._buffer) > 2 * MAX_LINE:
-                    raise InputError(f"{self._path}: line {self.line} begins a value of over {MAX_LINE:,}") from None
+                if self._is_whole(error) or len(self._buffer) > MAX_LINE or not self._fill():
+                    raise self._refuse(error) from None
                 continue
             line, length = self.line, end - self._at
             self._pass(end)
             return line, length, value
+
+    def _is_whole(self, error: Exception) -> bool:
+        """Whether more text would not help: what is wrong is neither a string's end nor near the end."""
+        cut = isinstance(error, json.JSONDecodeError) and (
+            error.msg.startswith("Unterminated") or error.pos + len("-Infinity") > len(self._buffer)
+        )
+        return not cut
+
+    def _refuse(self, error: ValueError | RecursionError) -> InputError:
+        at = error.pos if isinstance(error, json.JSONDecodeError) else self._at
+        line, reason = self.line + self._buffer.count("\n", self._at, at), explain(error).partition(", at character")[0]
+        if len(self._buffer) > MAX_LINE:
+            reason = f": a value of over {MAX_LINE // 2**20} MiB"
+        return InputError(f"{self._path}: line {line} is not JSON{reason}")
 
 
 def to_array(values: list[Any], numbers: list[int], where: str, name: str) -> pa.Array:

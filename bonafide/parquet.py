@@ -28,7 +28,7 @@ def read_parquet(path: Path, wanted: Mapping[str, str]) -> Contents:
             columns = [name for name in schema.names if name in wanted]
             batches = [batch.select(columns) for batch in file.iter_batches(ROWS, columns=columns)]
             rows = file.metadata.num_rows
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last for a column's name
         if isinstance(error, PermissionError):
             raise InputError(f"{path}: not readable: permission denied") from None
         raise InputError(f"{path}: not a readable Parquet file: {first_line(error)}") from None

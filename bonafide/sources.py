@@ -1,10 +1,11 @@
 """`data.source`: a path of the repository that is a table, a folder of tables, or a loader that makes one."""
 
 import importlib.util
+import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import pyarrow as pa
 
@@ -13,7 +14,7 @@ from bonafide.errors import InputError
 from bonafide.packages import source_distribution
 from bonafide.params import Data
 from bonafide.parquet import plain_types, refuse_nested
-from bonafide.pins import Download, Link
+from bonafide.pins import Download
 from bonafide.tables import Source, check_sizes, read_table
 from bonafide.urls import download
 
@@ -25,19 +26,7 @@ def read_source(data: Data) -> Source:
         raise InputError(f"params.yaml: data.source: {data.source!r} is not a path inside the repository")
     if not path.exists():
         raise InputError(f"{path}: no such file or folder (params.yaml: data.source)")
-    wanted = wanted_columns(data)
-    if not is_loader(data):
-        return read_table(path, wanted, data.quotes)
-    load = import_loader(path)
-    with tempfile.TemporaryDirectory() as scratch:
-        made = load(bring(data.downloads, Path(scratch)))
-        if isinstance(made, Path):
-            return read_table(made, wanted, data.quotes)
-    table = to_arrow(made, path)
-    check_columns(table.column_names, wanted, data.source)
-    refuse_nested(table.schema, wanted, path)
-    types = {field.name: str(field.type) for field in table.schema}
-    return Source(plain_types(table.select(list(wanted)), data.source), columns=types)
+    return load(path, data) if is_loader(data) else read_table(path, wanted_columns(data), data.quotes)
 
 
 def is_loader(data: Data) -> bool:
@@ -45,8 +34,29 @@ def is_loader(data: Data) -> bool:
     return data.source.endswith(".py")
 
 
-def import_loader(path: Path) -> Callable[[dict[str, Path]], object]:
-    """The function `load` of a loader, a Python file: from files by name, a data frame, an Arrow table or a path."""
+def load(path: Path, data: Data) -> Source:
+    """What a loader returns: a Python file with `load(downloads: dict[str, Path])`, name of a package or file: path.
+
+    It returns a table, or the path of one, which is read as any other.
+    """
+    module = import_loader(path)
+    with tempfile.TemporaryDirectory() as scratch:
+        files = {}
+        for number, pin in enumerate(data.downloads):
+            folder = Path(scratch) / str(number)
+            folder.mkdir()
+            files[pin.key] = source_distribution(pin, folder) if isinstance(pin, Download) else download(pin, folder)
+        table = module.load(files)
+        if not isinstance(table, Path):
+            return check_table(to_arrow(table, path), path, wanted_columns(data))
+        try:
+            return read_table(table, wanted_columns(data), data.quotes)
+        except InputError as error:
+            raise InputError(re.sub(rf"{re.escape(scratch)}/\d+/", "", str(error))) from None
+
+
+def import_loader(path: Path) -> Any:
+    """The module in a file; raise InputError where it is none, or has no function `load`."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise InputError(f"{path}: not a Python file")
@@ -55,39 +65,33 @@ def import_loader(path: Path) -> Callable[[dict[str, Path]], object]:
         spec.loader.exec_module(module)
     except SyntaxError as error:
         raise InputError(f"{path}:{error.lineno}: {error.msg}") from None
-    load = getattr(module, "load", None)
-    if not callable(load):
+    if not callable(getattr(module, "load", None)):
         raise InputError(f"{path}: a loader needs a function load(downloads)")
-    return cast("Callable[[dict[str, Path]], object]", load)
+    return module
 
 
-def bring(downloads: Sequence[Download | Link], scratch: Path) -> dict[str, Path]:
-    """The verified file of each download, by the name of its package or its own."""
-    files = {}
-    for number, one in enumerate(downloads):
-        folder = scratch / str(number)
-        folder.mkdir()
-        files[one.key] = source_distribution(one, folder) if isinstance(one, Download) else download(one, folder)
-    return files
-
-
-def to_arrow(made: object, path: Path) -> pa.Table:
-    """An Arrow table of what a loader returned; raise InputError where it is none, or has no rows."""
-    table = made if isinstance(made, pa.Table) else from_pandas(made, path)
+def check_table(table: pa.Table, path: Path, wanted: Mapping[str, str]) -> Source:
+    """The `wanted` columns of a table that a loader made."""
     if not table.num_rows:
         raise InputError(f"{path}: load() returned no rows")
-    check_sizes(table, path)
-    return table
+    check_columns(table.column_names, wanted, str(path))
+    refuse_nested(table.schema, wanted, path)
+    found = plain_types(table.select(list(wanted)), str(path))
+    check_sizes(found, path)
+    return Source(found, columns={field.name: str(field.type) for field in table.schema})
 
 
-def from_pandas(made: object, path: Path) -> pa.Table:
-    """An Arrow table of a data frame."""
+def to_arrow(table: object, path: Path) -> pa.Table:
+    """An Arrow table of what a loader returned."""
+    if isinstance(table, pa.Table):
+        return table
     import pandas as pd  # 0.4 s that only a loader needs, which has imported it itself
 
-    if not isinstance(made, pd.DataFrame):
-        kind = type(made).__name__
-        raise InputError(f"{path}: load() returned a {kind}, not a pandas DataFrame, an Arrow table or a Path")
+    if not isinstance(table, pd.DataFrame):
+        raise InputError(
+            f"{path}: load() returned a {type(table).__name__}, not a pandas DataFrame, an Arrow table or a path"
+        )
     try:
-        return pa.Table.from_pandas(made, preserve_index=False)
+        return pa.Table.from_pandas(table, preserve_index=False)
     except (pa.ArrowInvalid, pa.ArrowTypeError):
         raise InputError(f"{path}: load() returned a column of mixed types") from None

@@ -1,9 +1,10 @@
 """Labels as params.yaml spells them: YAML reads 01 as 1 and 1e3 as 1000.0, and a table has one spelling of each."""
 
 import math
+from datetime import date
 from typing import Any
 
-from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from bonafide.errors import InputError
 from bonafide.yaml_files import reader
@@ -17,12 +18,13 @@ def spell_labels(params: Any, text: str, place: str) -> Any:
     Raise InputError for one that is written in another way than its value is: DVC compares values, so it would not
     see a change from 01 to 1, and `dvc exp run -S` and people who tidy the file write the value.
     """
+    data = params.get("data") if isinstance(params, dict) else None
+    values = data.get("labels") if isinstance(data, dict) else None
     items = _find(reader().compose(text), "data", "labels")
-    if not isinstance(items, SequenceNode):
+    if not (isinstance(values, list) and isinstance(items, SequenceNode) and len(values) == len(items.value)):
         return params
-    values = params["data"]["labels"]
     labels = [_label(value, item, place) for value, item in zip(values, items.value, strict=True)]
-    return {**params, "data": {**params["data"], "labels": labels}}
+    return {**params, "data": {**data, "labels": labels}}
 
 
 def _find(node: Node | None, *keys: str) -> Node | None:
@@ -34,7 +36,7 @@ def _find(node: Node | None, *keys: str) -> Node | None:
 
 
 def _label(value: Any, item: Node, place: str) -> Any:
-    if isinstance(value, str | list | dict):
+    if isinstance(value, str) or not isinstance(item, ScalarNode):
         return value
     if canonical(value) == item.value:
         return item.value
@@ -49,7 +51,9 @@ def _meaning(value: Any) -> str:
         return "nothing"
     if isinstance(value, float) and value.is_integer() and abs(value) < EXACT:
         return f"the same as {int(value)}"
-    return f"the same as {str(value)[:60].lower()}" if isinstance(value, bool | int | float) else "a date"
+    if isinstance(value, date):
+        return "a date"
+    return f"the same as {str(value)[:60].lower()}" if isinstance(value, int | float) else "no text"
 
 
 def canonical(value: Any) -> str | None:

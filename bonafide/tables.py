@@ -15,6 +15,7 @@ from bonafide.errors import InputError
 from bonafide.files import write_bytes
 from bonafide.jsonlines import read_jsonlines
 from bonafide.parquet import read_parquet
+from bonafide.printable import printable
 from bonafide.table_file import Contents, kind
 from bonafide.text_files import COMPRESSIONS, MAX_FIELD
 
@@ -46,7 +47,11 @@ def is_table(path: Path) -> bool:
 def find_files(folder: Path) -> tuple[list[Path], list[str]]:
     """The tables of a folder and its subfolders by name, and what else is there; hidden files and markers are not."""
     tables, aside = [], []
-    for root, folders, files in os.walk(folder):
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"{error.filename}: not readable: {(error.strerror or 'no folder').lower()}")
+
+    for root, folders, files in os.walk(folder, onerror=refuse):
         here = Path(root)
         links = [name for name in folders if (here / name).is_symlink() or name.startswith("_")]
         aside += [f"{(here / name).relative_to(folder).as_posix()}/" for name in links if not name.startswith(".")]
@@ -55,11 +60,13 @@ def find_files(folder: Path) -> tuple[list[Path], list[str]]:
             if name.startswith(".") or name in MARKERS:
                 continue
             path = here / name
-            if is_table(path):
-                tables.append(path)
-            else:
+            if not is_table(path):
                 aside.append(path.relative_to(folder).as_posix())
-    return sorted(tables), sorted(aside)
+            elif printable(name) != name:
+                raise InputError(f"{path}: a file's name with what is no character: rename it")
+            else:
+                tables.append(path)
+    return sorted(tables), sorted(map(printable, aside))
 
 
 def read_table(path: Path, wanted: Mapping[str, str], quotes: str = "auto") -> Source:

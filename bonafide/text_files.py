@@ -4,8 +4,9 @@ import codecs
 import io
 import lzma
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pyarrow as pa
 
@@ -37,20 +38,21 @@ def open_bytes(path: Path) -> Any:
         raise InputError(f"{path}: not readable: permission denied") from None
 
 
-def refuse_bytes(path: Path, error: Exception) -> InputError:
-    """What to say of a file that cannot be unpacked; the disk's own errors are raised again."""
-    if getattr(error, "errno", None) is not None:
-        raise error
-    return InputError(f"{path}: cannot be unpacked: {error}; is it whole?")
+@contextmanager
+def unpacking(path: Path) -> Iterator[None]:
+    """Raise InputError for a file that cannot be unpacked; the disk's own errors pass."""
+    try:
+        yield
+    except (OSError, EOFError, lzma.LZMAError) as error:
+        if getattr(error, "errno", None) is not None:
+            raise
+        raise InputError(f"{path}: cannot be unpacked: {error}; is it whole?") from None
 
 
 def find_encoding(path: Path) -> str:
     """The codec of a file's first 4 kB: of its BOM, else UTF-8, or where NULs abound what gives the most ASCII."""
-    try:
-        with open_bytes(path) as file:
-            sample = file.read(SAMPLE)
-    except (OSError, EOFError, lzma.LZMAError) as error:
-        raise refuse_bytes(path, error) from None
+    with unpacking(path), open_bytes(path) as file:
+        sample = file.read(SAMPLE)
     for bom, encoding in BOMS.items():
         if sample.startswith(bom):
             return encoding
@@ -67,20 +69,32 @@ def ascii_share(sample: bytes, encoding: str) -> float:
     return share * sum(c.isascii() and (c.isprintable() or c.isspace()) for c in text) / max(len(text), 1)
 
 
+@contextmanager
+def open_text(path: Path, encoding: str, newline: str | None = "") -> Iterator[TextIO]:
+    """A file's text; raise InputError where its bytes are broken."""
+    with unpacking(path), open_bytes(path) as raw, io.TextIOWrapper(raw, encoding, newline=newline) as file:
+        try:
+            yield file
+        except UnicodeDecodeError:
+            raise undecodable(path, encoding) from None
+
+
 def read_lines(path: Path, encoding: str) -> Iterator[str]:
     """The lines with their ends: LF, CRLF or CR. Raises InputError where bytes are broken or a line is too long."""
-    try:
-        with open_bytes(path) as raw, io.TextIOWrapper(raw, encoding=encoding, newline="") as file:
-            number = 1
-            while line := file.readline(MAX_LINE + 1):
-                if len(line) > MAX_LINE:
-                    raise InputError(f"{path}: line {number} has a field of over {MAX_FIELD // 2**20} MiB")
-                yield line
-                number += 1
-    except UnicodeDecodeError:
-        raise undecodable(path, encoding) from None
-    except (OSError, EOFError, lzma.LZMAError) as error:
-        raise refuse_bytes(path, error) from None
+    number = 1
+    with open_text(path, encoding) as file:
+        while line := file.readline(MAX_LINE + 1):
+            if len(line) > MAX_LINE:
+                raise InputError(f"{path}: line {number} has a field of over {MAX_FIELD // 2**20} MiB")
+            yield line
+            number += 1
+
+
+def read_blocks(path: Path, encoding: str) -> Iterator[str]:
+    """Pieces of at most a million characters, their line ends LF. Raises InputError where bytes are broken."""
+    with open_text(path, encoding, newline=None) as file:
+        while block := file.read(BLOCK):
+            yield block
 
 
 def undecodable(path: Path, encoding: str) -> InputError:

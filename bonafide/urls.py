@@ -135,7 +135,7 @@ class Transfer:
             raise BrokenError(f"the connection broke after {_size(self.part):,} bytes") from None
 
     def _take(self, answer: requests.Response, at: int) -> None:
-        whole = re.search(r"/(\d+)$", answer.headers.get("Content-Range", ""))
+        whole = re.search(r"/(\d{1,18})$", answer.headers.get("Content-Range", ""))
         if answer.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and at:
             if whole and int(whole[1]) == at:
                 return
@@ -146,6 +146,9 @@ class Transfer:
         if answer.status_code not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
             raise InputError(f"{_named(self.link)}: the server answers {_status(answer)}")
         goes_on = answer.headers.get("Content-Range", "").startswith(f"bytes {at}-")
+        if answer.status_code == HTTPStatus.PARTIAL_CONTENT and not goes_on:
+            self.part.unlink(missing_ok=True)
+            raise BrokenError("the server sends another part of the file than is wanted")
         etag = answer.headers.get("ETag", "")
         self.validator = {"If-Range": etag} if etag.startswith('"') else {}
         with self.part.open("ab" if at and goes_on else "wb") as file:

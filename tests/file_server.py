@@ -66,6 +66,10 @@ class Handler(BaseHTTPRequestHandler):
     def serve_breaking(self) -> None:
         self.ranged(CONTENT, PIECE, '"a"')
 
+    def serve_elsewhere(self) -> None:
+        """Another part than is asked for."""
+        self.reply(206, CONTENT[7:], Content_Range=f"bytes 7-{len(CONTENT) - 1}/{len(CONTENT)}")
+
     def serve_stubborn(self) -> None:
         """Breaks, and knows no ranges."""
         self.reply(200, CONTENT[:PIECE], length=len(CONTENT))
@@ -85,6 +89,22 @@ class Handler(BaseHTTPRequestHandler):
     def serve_shorter(self) -> None:
         """Announces less."""
         self.reply(200, CONTENT, length=1000)
+
+    def serve_chunked(self) -> None:
+        """Announces no length; the first time it breaks off."""
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        body = CONTENT[:PIECE] if self.times() == 1 else CONTENT
+        self.wfile.write(b"%x\r\n%b\r\n" % (len(body), body))
+        if self.times() > 1:
+            self.wfile.write(b"0\r\n\r\n")
+
+    def serve_endless(self) -> None:
+        """Announces no length and ends with the connection."""
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(CONTENT)
 
     def serve_zipped(self) -> None:
         self.reply(200, CONTENT, Content_Encoding="gzip")

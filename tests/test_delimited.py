@@ -129,6 +129,12 @@ def test_the_delimiter_is_what_the_header_has(name, content, delimiter):
     assert pa.compute.match_substring_regex(found.form, f"^{delimiter}").as_py()
 
 
+@pytest.mark.parametrize("mark", ['"', "é", "a", "1", "\0", "\r", ""])
+def test_a_sep_line_with_what_separates_nothing_is_a_header_like_any_other(mark):
+    with pytest.raises(InputError, match=r"^t.csv: (no column 'text'|line \d )"):
+        read("t.csv", f"sep={mark}\ntext;label\nfine;1\n")
+
+
 def test_a_row_that_another_delimiter_breaks_is_refused():
     with pytest.raises(InputError, match=r"^t.csv: line 3 has 3 fields, the header 2$"):
         read("t.csv", "text;label\nfine, good;1\nbad; very bad;0\n")
@@ -191,6 +197,12 @@ def test_what_cannot_be_unpacked_is_refused(suffix, pack, spoil):
     assert "\n" not in str(refusal.value)
 
 
+def test_a_file_that_is_cut_and_not_of_its_encoding_is_refused_for_one_of_both():
+    content = b"text,label\ncaf\xe9,1\n" + b"".join(b"text %d,%d\n" % (n * 7919 % 10_007, n) for n in range(20_000))
+    with pytest.raises(InputError, match=r"^t.csv.gz: cannot be unpacked: .*; is it whole\?$"):
+        read("t.csv.gz", gzip.compress(content)[:-20])
+
+
 def test_a_field_that_unpacks_to_gigabytes_is_refused_in_little_memory():
     with gzip.open("t.csv.gz", "wb", compresslevel=1) as file:
         file.write(b"text,label\n")
@@ -198,6 +210,15 @@ def test_a_field_that_unpacks_to_gigabytes_is_refused_in_little_memory():
             file.write(b"x" * 2**20)
     with pytest.raises(InputError, match=r"^t.csv.gz: line 2 has a field of over 16 MiB$"):
         read_delimited(Path("t.csv.gz"), WANTED)
+
+
+def test_a_row_without_an_end_is_refused_before_it_fills_the_memory():
+    with gzip.open("t.csv.gz", "wb", compresslevel=1) as file:
+        file.write(b"text,label\n")
+        for _ in range(64):
+            file.write(b'"\n",' * 2**18)
+    with pytest.raises(InputError, match=r"^t.csv.gz: line 2 has a field of over 16 MiB, or opens a quote that is nev"):
+        read_delimited(Path("t.csv.gz"), WANTED, "double")
 
 
 def test_a_row_longer_than_a_block_is_read_whole():

@@ -73,21 +73,6 @@ def test_fetch_writes_the_table_the_model_and_where_they_came_from(params, tiny)
     assert metrics == {"fetch/rows": 2, "fetch/data/bytes": RAW_TABLE.stat().st_size, "fetch/model/bytes": size}
 
 
-def test_a_table_by_url_is_fetched_and_its_source_is_written_without_its_query(params, monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    Path("data").mkdir()
-    shutil.copy(ROOT / "data/download.py", "data")
-    pin = hashlib.sha256(TABLE.encode()).hexdigest()
-    with serve({"reviews.csv?key=secret": TABLE.encode()}) as address:
-        link = Link(url=f"{address}/file/reviews.csv?key=secret", sha256=pin)
-        data = replace(params.data, source="data/download.py", downloads=[link])
-        fetch(replace(params, data=data))
-    assert pq.read_table(RAW_TABLE)["text"].to_pylist() == ["fine", "bad"]
-    sources = json.loads(SOURCES.read_text(encoding="utf-8"))
-    assert sources["downloads"] == [{"url": f"{address}/file/reviews.csv?…", "sha256": pin}]
-    assert "secret" not in SOURCES.read_text(encoding="utf-8")
-
-
 def test_the_report_says_what_came_in_and_what_did_not(params, capsys):
     Path("t/x=1").mkdir(parents=True)
     Path("t/x=1/b.tsv").write_text('stars\treview\tshop\twhen\n1\t"good" film\ta\t2024\n', encoding="utf-8")
@@ -104,6 +89,21 @@ def test_the_report_says_what_came_in_and_what_did_not(params, capsys):
     assert data["left_aside"] == {"columns": ["when"], "files": ["notes.txt"]}
     assert "fetch: t: no tables, not read: notes.txt\n" in capsys.readouterr().err
     assert pq.read_table(RAW_TABLE)["text"].to_pylist() == ["fine", "bad", '"good" film']
+
+
+def test_a_table_by_url_is_fetched_and_its_source_is_written_without_its_query(params, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    Path("data").mkdir()
+    shutil.copy(ROOT / "data/download.py", "data")
+    pin = hashlib.sha256(TABLE.encode()).hexdigest()
+    with serve({"reviews.csv?key=secret": TABLE.encode()}) as address:
+        link = Link(url=f"{address}/file/reviews.csv?key=secret", sha256=pin)
+        data = replace(params.data, source="data/download.py", downloads=[link])
+        fetch(replace(params, data=data))
+    assert pq.read_table(RAW_TABLE)["text"].to_pylist() == ["fine", "bad"]
+    sources = json.loads(SOURCES.read_text(encoding="utf-8"))
+    assert sources["downloads"] == [{"url": f"{address}/file/reviews.csv?…", "sha256": pin}]
+    assert "secret" not in SOURCES.read_text(encoding="utf-8")
 
 
 def outs():

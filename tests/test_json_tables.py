@@ -103,14 +103,16 @@ def test_a_json_file_is_an_array_of_objects_or_one_after_the_other(content):
     [
         ("", "empty"),
         ("[]", "empty"),
-        ('[{"text": "a"},\n{"text": ', "line 2 begins what is not JSON"),
+        ('[{"text": "a"},\n{"text": ', "line 2 is not JSON: Expecting value"),
+        ('[{"text": "a"},\n{"text":\n\n"b', "line 4 is not JSON: Unterminated string starting at"),
+        ('[{"text": "a"},\n{"text": "b" 1}' + " " * 99 + "]", "line 2 is not JSON: Expecting ',' delimiter"),
         ('[{"text": "a"}\n{"text": "b"}]', "line 2 is not JSON: neither ',' nor ']' after a value"),
-        ('[{"text": "a"},]', "line 1 begins what is not JSON"),
+        ('[{"text": "a"},]', "line 1 is not JSON: Expecting value"),
         ('[{"text": "a"},', "line 1 is not JSON: the array has no end"),
         ('[{"text": "a"}]\n[]', "line 2 is not JSON: more after the array's end"),
         ('[{"text": "a"},\n\n1]', "line 3 is not an object"),
         ('{"text": {"0": "a"}, "label": {"0": 1}}', "the column 'text': line 1 holds an object, not a value"),
-        ("[" * 5000, "line 1 begins what is not JSON"),
+        ("[" + "[" * 5000, "line 1 is not JSON: nested too deeply"),
     ],
 )
 def test_a_bad_json_file_is_refused_by_its_line(content, reason):
@@ -120,8 +122,13 @@ def test_a_bad_json_file_is_refused_by_its_line(content, reason):
 
 
 def test_an_array_is_read_in_pieces():
-    rows = [{"text": "x" * (n % 7) * 300_000, "label": n} for n in range(20)]
+    rows = [{"text": "x" * (n % 7) * 300_000, "label": n} for n in range(60)]  # a line of 54 MB
     assert read(json.dumps(rows), "t.json").table["text"].to_pylist() == [row["text"] for row in rows]
+
+
+def test_a_value_of_an_array_is_no_longer_than_a_line():
+    with pytest.raises(InputError, match=r"^t.json: line 2 is not JSON: a value of over 32 MiB$"):
+        read(b'[{"text": "a"},\n{"text": "' + b"x" * 40 * 2**20 + b'"}]', "t.json")
 
 
 value = st.none() | st.booleans() | st.integers() | st.text(max_size=6)

@@ -254,6 +254,19 @@ def test_anything_is_params_or_refused_in_one_line(text):
         refusal(text)
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        "!!set {labels: [a, b]}", "{labels: !!omap [a: 1, b: 2]}", "{labels: !!pairs [a: 1]}",
+        "{labels: !!set {a, b}}", "{labels: [!!set {a}, b]}", "{labels: [!!binary YQ==, b]}",
+        "{? [labels] : [a, b]}", "[labels, [a, b]]",
+    ],
+)  # fmt: skip
+def test_labels_of_another_kind_are_refused_in_one_line(data):
+    before, _, after = TEXT.partition("data:\n")
+    refusal(f"{before}data: {data}\n{after[after.index('model:') :]}")
+
+
 def test_slices_called_as_our_columns_are_told_apart_from_them():
     assert slice_columns(["domain", "group"]) == {"domain": "domain", "group": "group (slice)"}
     assert slice_columns(["split", "split (slice)", "length"]) == {

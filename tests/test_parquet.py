@@ -92,6 +92,13 @@ def spoiled_page(content):
     return content[:40] + b"\xff" * 200 + content[240:]
 
 
+def test_a_name_of_a_column_that_is_no_text_is_refused():
+    pq.write_table(pa.table({"label": ["a"], "other": [1]}), "t.parquet", store_schema=False)
+    Path("t.parquet").write_bytes(Path("t.parquet").read_bytes().replace(b"other", b"oth\xff\xfe"))
+    with pytest.raises(InputError, match=r"^t.parquet: not a readable Parquet file: 'utf-8' codec can't decode"):
+        read_parquet(Path("t.parquet"), WANTED)
+
+
 BROKEN = {
     "empty": (lambda _: b"", "empty$"),
     "cut": (lambda content: content[:-100], "not a readable Parquet file: Parquet magic bytes not found in footer"),

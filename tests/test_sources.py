@@ -99,6 +99,26 @@ def test_a_table_by_url_needs_no_code(monkeypatch, tmp_path):
     content = b"text,label\nfine,1\nbad,0\n"
     with serve({"rows.csv": content}) as address:
         link = Link(url=f"{address}/file/rows.csv", sha256=hashlib.sha256(content).hexdigest())
-        assert read("data/download.py", [link]).to_pylist() == [{"text": "fine"}, {"text": "bad"}]
+        assert read("data/download.py", [link]).to_pylist() == [
+            {"text": "fine"}, {"text": "bad"},
+        ]  # fmt: skip
         with pytest.raises(InputError, match=r"^data/download.py: reads one download, and .* has 0$"):
             read("data/download.py")
+
+
+def test_a_path_that_a_loader_returns_is_read_and_named_without_where_it_lay():
+    code = "from pathlib import Path\ndef load(downloads):\n    return Path('rows.csv')\n"
+    Path("loader.py").write_text(code, encoding="utf-8")
+    Path("rows.csv").write_text("text,label\nfine,1\n", encoding="utf-8")
+    assert read("loader.py").to_pylist() == [{"text": "fine"}]
+
+
+def test_what_is_wrong_in_a_download_is_said_of_its_name(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    Path("data").mkdir()
+    shutil.copy(ROOT / "data/download.py", "data")
+    content = b"text,label\nfine\n"
+    with serve({"rows.csv": content}) as address:
+        link = Link(url=f"{address}/file/rows.csv", sha256=hashlib.sha256(content).hexdigest())
+        with pytest.raises(InputError, match=r"^rows.csv: line 2 has 1 field, the header 2$"):
+            read("data/download.py", [link])

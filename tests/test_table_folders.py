@@ -1,6 +1,7 @@
 """bonafide/tables.py: a folder of parts: every file is read, or named, or refused."""
 
 import gzip
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bonafide.errors import InputError
+from bonafide.printable import printable
 from bonafide.tables import read_table
 
 WANTED = {"text": "data.columns.text", "label": "data.columns.label"}
@@ -115,6 +117,17 @@ def test_a_part_without_rows_is_none_and_one_without_bytes_is_refused():
     ]
     write("t/d.csv", "")
     with pytest.raises(InputError, match=r"^t/d.csv: empty, without even a header$"):
+        read_table(Path("t"), WANTED)
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.csv", b"a\x1b[31m.csv"])
+def test_a_name_that_cannot_be_shown_is_refused_where_it_is_a_tables(name):
+    Path("t").mkdir()
+    write("t/a.csv", csv("a"))
+    Path(os.fsdecode(b"t/" + name[:-4] + b".txt")).write_bytes(b"x")
+    assert read_table(Path("t"), WANTED).aside == [f"{printable(os.fsdecode(name[:-4]))}.txt"]
+    Path(os.fsdecode(b"t/" + name)).write_bytes(csv("b"))
+    with pytest.raises(InputError, match=r"^t/.*\.csv: a file's name with what is no character: rename it$"):
         read_table(Path("t"), WANTED)
 
 

@@ -297,6 +297,17 @@ def test_an_unreadable_file_is_refused(name, tmp_path):
         read_table(Path(name), {})
 
 
+def test_a_folder_with_an_unreadable_one_in_it_is_refused(tmp_path):
+    write("t/a.csv", FINE)
+    Path("t/s").mkdir()
+    for folder in (tmp_path, Path("t")):
+        folder.chmod(0o755)
+    Path("t/s").chmod(0)
+    with unprivileged(), pytest.raises(InputError, match=r"^t/s: not readable: permission denied$"):
+        read_table(Path("t"), {})
+    Path("t/s").chmod(0o755)
+
+
 def test_a_full_disk_leaves_the_old_table():
     write_table(pa.table({"a": [1]}), Path("t.parquet"))
     before = sha256(Path("t.parquet"))

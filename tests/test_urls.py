@@ -34,7 +34,6 @@ def patience(monkeypatch, tmp_path):
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(urls, "PAUSES", (0, 0))
-    monkeypatch.setattr(urls, "PATIENCE", (5, 0.3))
 
 
 def bring(url, pin=PIN, name=None):
@@ -85,7 +84,9 @@ def test_what_a_run_has_left_of_another_file_is_thrown_away(address, content):
     assert left() == ["rows.csv"]
 
 
-@pytest.mark.parametrize("how", ["changing", "moved", "busy", "longer", "zipped", "whole/x?token=secret&name="])
+@pytest.mark.parametrize(
+    "how", ["changing", "moved", "busy", "longer", "zipped", "chunked", "endless", "whole/x?token=secret&name="]
+)
 def test_the_pinned_file_comes_in_the_end(address, how):
     assert bring(f"{address}/{how}/rows.csv").read_bytes() == CONTENT
 
@@ -117,7 +118,7 @@ def test_what_a_server_refuses_and_another_file_are_the_users(address, how, pin,
         ("500", "the server answers 500 Internal Server Error"),
         ("429", "the server answers 429 Too Many Requests"),
         ("stubborn", f"the connection broke after {PIECE:,} bytes"),
-        ("silent", "the server does not answer in time"),
+        ("elsewhere", "the server sends another part of the file than is wanted"),
         ("hangs_up", "the server hangs up"),
     ],
 )
@@ -126,6 +127,12 @@ def test_a_server_that_does_not_answer_in_full_is_named(address, how, message):
         bring(f"{address}/{how}/rows.csv")
     assert str(refusal.value) == f"{address}/{how}/rows.csv: {message}"
     assert len(Handler.seen) == 3
+
+
+def test_a_server_that_is_silent_is_given_up(address, monkeypatch):
+    monkeypatch.setattr(urls, "PATIENCE", (30, 0.1))
+    with pytest.raises(NetworkError, match=r"/silent/rows.csv: the server does not answer in time$"):
+        bring(f"{address}/silent/rows.csv")
 
 
 def test_a_server_that_drips_is_given_up(address, monkeypatch):
