@@ -87,6 +87,16 @@ def root() -> Path:
     return Path(os.environ.get("DVC_ROOT", dvc_root(here))).resolve() / here.relative_to(dvc_root(here))
 
 
+def only_tracked(source: str) -> str:
+    """Why a file is not where a commit is run again, and what helps."""
+    return f"only what git or DVC has goes with a commit: git add {source}, or dvc add {source}, and commit"
+
+
+def left_behind(source: str) -> str:
+    """What to add to a message that a file is not here: in a temporary experiment it may be with the user only."""
+    return f"; {only_tracked(source)}" if Path.cwd() != root() and (root() / source).exists() else ""
+
+
 def state() -> Path:
     """Where what is neither input nor out is kept: locks and undelivered records."""
     return root() / ".bonafide"
