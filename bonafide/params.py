@@ -4,13 +4,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import AliasEvent
 
 from bonafide.errors import InputError
+from bonafide.names import experiment_name, registered_name
 from bonafide.paths import PARAMS
 
 MAX_BYTES = 1_000_000  # a params file is read whole; 100,000 label names fit
@@ -173,32 +174,18 @@ class Compare:
 class Tracking:
     """Where runs are filed; shapes no result."""
 
-    experiment: Annotated[str, Field(min_length=1, max_length=500)]
-    """Any name that MLflow takes."""
-
-    def __post_init__(self) -> None:
-        """Refuse what no database can store."""
-        if not is_text(self.experiment):
-            raise ValueError("experiment: has a character that no text has")
+    experiment: Annotated[str, AfterValidator(experiment_name)]
 
 
 @typed
 class Promote:
     """Who may become the champion that is served; shapes no result."""
 
-    model: Annotated[str, Field(min_length=1, max_length=250)]
-    """The name in MLflow's registry: any that MLflow takes."""
+    model: Annotated[str, AfterValidator(registered_name)]
     minimum: dict[Name, Annotated[float, Field(allow_inf_nan=False)]]
     """Metric of reports/evaluate.json: the least that it must be."""
     verdicts: list[Literal["improved", "equivalent", "regressed", "not enough evidence"]]
     """Verdicts against the present champion with which it may be replaced."""
-
-    def __post_init__(self) -> None:
-        """Refuse what MLflow refuses as the name of a registered model."""
-        if not self.model.strip() or self.model in (".", "..") or not is_text(self.model):
-            raise ValueError(f"model: {self.model!r} is no name")
-        if any(sign in self.model for sign in "/:"):
-            raise ValueError(f"model: {self.model!r} has a slash or a colon, which no registered model's name may have")
 
 
 @typed
@@ -219,11 +206,6 @@ class Params:
     compare: Compare
     tracking: Tracking
     promote: Promote
-
-
-def is_text(text: str) -> bool:
-    """Whether it is Unicode text without NUL, which databases have no room for."""
-    return "\0" not in text and all(not "\ud800" <= character <= "\udfff" for character in text)
 
 
 def read_yaml(path: Path) -> Any:

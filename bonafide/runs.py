@@ -1,9 +1,7 @@
 """MLflow runs, found by content: a *pipeline run*, which a person compares, and a child for each executed stage."""
 
-import hashlib
 import json
 import os
-import re
 import socket
 import time
 from collections.abc import Sequence
@@ -20,6 +18,7 @@ from sqlalchemy import NullPool, create_engine
 
 from bonafide.environment import is_gone
 from bonafide.errors import InputError
+from bonafide.names import folder_name
 from bonafide.refusal import UNTOLD, redacted, why
 
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # else the UI shows its GenAI side, without metrics
@@ -156,19 +155,6 @@ def _create_experiment(client: MlflowClient, name: str) -> Experiment | None:
         if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
             raise
     return client.get_experiment_by_name(name)
-
-
-def folder_name(experiment: str) -> str:
-    """A folder for an experiment: its name, or, where that is no plain name of a file, one like it and a hash."""
-    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,99}", experiment):
-        return experiment
-    like = re.sub(r"[^A-Za-z0-9_-]+", "-", experiment).strip("-")[:40]
-    return f"{like}-{hashlib.sha256(experiment.encode()).hexdigest()[:10]}".removeprefix("-")
-
-
-def model_name(text: str) -> str:
-    """A name of a logged model that MLflow takes, which has no slashes, colons, dots, percent or quotation marks."""
-    return re.sub(r"[/:.%\"']", "-", text)
 
 
 def stage_key(run_id: str, stage: str) -> str:
