@@ -13,6 +13,7 @@ from bonafide.environment import git_state
 from bonafide.errors import InputError
 from bonafide.params import parse_yaml
 from bonafide.paths import PARAMS, REPORTS
+from bonafide.runs import root
 from lab import travel
 from lab.experiments import Event, finished, log_of, run_all
 from lab.leases import find_devices, need
@@ -75,6 +76,10 @@ class Sweep:
 
     def _check_inputs(self) -> None:
         """Raise InputError where the table, or the base model if it is to be fetched, would stay behind."""
+        if not str(root()).isascii():
+            raise InputError(
+                f"{root()}: DVC (3.67) runs no experiment in a folder of its own below a name beyond ASCII"
+            )
         params = parse_yaml(self.base, str(PARAMS))
         travel.check("data.source", str(params["data"]["source"]))
         changed = any(o.key_or_group.partition(".")[0] in ("task", "data", "model") for o in self.overrides)

@@ -90,6 +90,18 @@ def test_a_sweep_is_refused_before_anything_starts(repository):
         Sweep(Wanted([], 1, 1, 0), print)
 
 
+def test_a_sweep_is_refused_where_dvc_itself_would_fail(repository, monkeypatch):
+    """DVC writes its settings, which name the cache, in ASCII."""
+    Path("params.yaml").write_text((ROOT / "params.yaml").read_text())
+    commit()
+    git("clone", "-q", ".", "größe")
+    monkeypatch.chdir("größe")
+    with pytest.raises(
+        InputError, match=r"größe: DVC \(3\.67\) runs no experiment in a folder of its own below a name"
+    ):
+        Sweep(Wanted([], 1, 1, 0), print)
+
+
 def test_a_temporary_experiment_says_what_was_left_behind(repository, tmp_path, monkeypatch):
     (tmp_path / "temporary/.dvc").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "temporary")
