@@ -136,6 +136,8 @@ def test_its_runs_are_whole_and_clean_and_nothing_is_written_outside_of_it(proje
     (tags,) = tracked(project)
     assert [tags[f"stage.{stage}"] for stage in STAGES] == ["executed"] * len(STAGES)
     assert tags["git.dirty"] == "false"
+    modes = {path.stat().st_mode for name in ("base", "model") for path in (project.folder / "models" / name).iterdir()}
+    assert len(modes) == 1, "weights are not as readable as their neighbours"
     experiment(project, "one-error")
     (tags,) = [tags for tags in tracked(project) if tags.get("dvc.experiment") == "one-error"]
     assert (tags["stage.train"], tags["stage.report"]) == ("cached", "executed")

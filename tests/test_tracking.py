@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import shutil
 import sqlite3
 import subprocess
@@ -343,6 +344,14 @@ def test_a_later_stage_s_old_report_is_not_this_pipeline_s_figure(store):
     told = record("validate")
     tracking.complete(told)
     assert told.headline == {}
+
+
+def test_a_user_whom_the_system_does_not_know_is_a_number(monkeypatch):
+    """As in a container that runs under any number."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    assert origin.user() == str(os.getuid())
 
 
 def test_a_name_says_what_was_changed_or_the_subject():
