@@ -1,7 +1,7 @@
 # Everything a person runs. Each target sets up what it needs and may be run again at any time.
 PYTHON ?= python3
-VENV := $(CURDIR)/.venv
-export PATH := $(VENV)/bin:$(PATH)
+VENV := .venv
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 READY := $(VENV)/.ready
 NODE := $(if $(shell command -v npm),dev/node_modules)
@@ -34,7 +34,7 @@ $(READY): requirements.lock pyproject.toml
 ui: setup               ## the runs in a browser, on this machine only
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true mlflow server \
 	  --host 127.0.0.1 --port 5000 --workers 1 \
-	  --backend-store-uri sqlite:///$(CURDIR)/mlflow.db --default-artifact-root file://$(CURDIR)/mlartifacts
+	  --backend-store-uri "sqlite:///$(CURDIR)/mlflow.db" --default-artifact-root "file://$(CURDIR)/mlartifacts"
 
 serve: setup            ## the champion over HTTP, on this machine only: bonafide promote RUN makes one
 	bonafide serve --port 5001
@@ -44,7 +44,7 @@ smoke: setup            ## the whole pipeline on a small sample, some 90 s
 	rm -rf .bonafide/smoke && mkdir -p .bonafide/smoke
 	git ls-files -z --cached --others --exclude-standard | tar -c --null -T - | tar -x -C .bonafide/smoke
 	cp recipes/smoke.yaml .bonafide/smoke/params.yaml
-	cd .bonafide/smoke && git init -q && dvc repro
+	cd .bonafide/smoke && git init -q && { test -d .dvc || dvc init -q; } && dvc repro
 	@echo "report   .bonafide/smoke/reports/index.html"
 
 # In comment.yml only. What it needs of the lock and no more: the token is in this process.

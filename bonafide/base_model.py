@@ -86,7 +86,10 @@ def find(model: Model, scratch: Path) -> Path:
     if kind == "hf":
         return from_hub(name, model.revision, scratch / "hub")
     if not Path(model.source).is_dir():
-        raise InputError(f"params.yaml: model.source: no folder {model.source!r} (nor pypi:NAME==VERSION nor hf:NAME)")
+        from bonafide.runs import left_behind  # MLflow's import, which a model needs not
+
+        known = "(nor pypi:NAME==VERSION nor hf:NAME)"
+        raise InputError(f"params.yaml: model.source: no folder {model.source!r} {known}{left_behind(model.source)}")
     return Path(model.source)
 
 

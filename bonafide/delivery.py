@@ -13,6 +13,7 @@ from pathlib import Path
 from mlflow.entities import Dataset, DatasetInput, LoggedModelOutput, LoggedModelStatus, Metric, Param, Run, RunTag
 
 from bonafide.files import md5
+from bonafide.names import model_name
 from bonafide.runs import (
     PARENT,
     PROCESS,
@@ -24,7 +25,6 @@ from bonafide.runs import (
     find_or_create,
     log_in_batches,
     mark_killed,
-    model_name,
 )
 
 POINTS = 1000  # metrics per request; MLflow's limit

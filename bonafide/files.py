@@ -38,6 +38,13 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def make_readable(folder: Path, like: str) -> None:
+    """Give the files of a folder the mode of the one named `like`: safetensors writes its own for their owner only."""
+    mode = (folder / like).stat().st_mode
+    for path in folder.iterdir():
+        path.chmod(mode)
+
+
 def inert_cell(value: object) -> str:
     """One CSV cell that no spreadsheet takes for a formula (OWASP, CSV injection); numbers stay numbers."""
     text = "" if value is None else str(value)

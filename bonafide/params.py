@@ -6,12 +6,13 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from bonafide.errors import InputError
+from bonafide.names import experiment_name, registered_name
 from bonafide.paths import PARAMS
 from bonafide.pins import AnyDownload, Sha256, typed
-from bonafide.spelling import is_text, spell_labels
+from bonafide.spelling import spell_labels
 from bonafide.yaml_files import parse_yaml, read_text
 
 OWN = ("id", "text", "label", "group", "split")  # columns of our tables
@@ -188,32 +189,18 @@ class Compare:
 class Tracking:
     """Where runs are filed; shapes no result."""
 
-    experiment: Annotated[str, Field(min_length=1, max_length=500)]
-    """Any name that MLflow takes."""
-
-    def __post_init__(self) -> None:
-        """Refuse what no database can store."""
-        if not is_text(self.experiment):
-            raise ValueError("experiment: has a character that no text has")
+    experiment: Annotated[str, AfterValidator(experiment_name)]
 
 
 @typed
 class Promote:
     """Who may become the champion that is served; shapes no result."""
 
-    model: Annotated[str, Field(min_length=1, max_length=250)]
-    """The name in MLflow's registry: any that MLflow takes."""
+    model: Annotated[str, AfterValidator(registered_name)]
     minimum: dict[Name, Annotated[float, Field(allow_inf_nan=False)]]
     """Metric of reports/evaluate.json: the least that it must be."""
     verdicts: list[Literal["improved", "equivalent", "regressed", "not enough evidence"]]
     """Verdicts against the present champion with which it may be replaced."""
-
-    def __post_init__(self) -> None:
-        """Refuse what MLflow refuses as the name of a registered model."""
-        if not self.model.strip() or self.model in (".", "..") or not is_text(self.model):
-            raise ValueError(f"model: {self.model!r} is no name")
-        if any(sign in self.model for sign in "/:"):
-            raise ValueError(f"model: {self.model!r} has a slash or a colon, which no registered model's name may have")
 
 
 @typed

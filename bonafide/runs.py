@@ -1,9 +1,7 @@
 """MLflow runs, found by content: a *pipeline run*, which a person compares, and a child for each executed stage."""
 
-import hashlib
 import json
 import os
-import re
 import socket
 import time
 from collections.abc import Sequence
@@ -20,6 +18,7 @@ from sqlalchemy import NullPool, create_engine
 
 from bonafide.environment import is_gone
 from bonafide.errors import InputError
+from bonafide.names import folder_name
 from bonafide.refusal import UNTOLD, redacted, why
 
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # else the UI shows its GenAI side, without metrics
@@ -87,6 +86,16 @@ def root() -> Path:
     return Path(os.environ.get("DVC_ROOT", dvc_root(here))).resolve() / here.relative_to(dvc_root(here))
 
 
+def only_tracked(source: str) -> str:
+    """Why a file is not where a commit is run again, and what helps."""
+    return f"only what git or DVC has goes with a commit: git add {source}, or dvc add {source}, and commit"
+
+
+def left_behind(source: str) -> str:
+    """What to add to a message that a file is not here: in a temporary experiment it may be with the user only."""
+    return f"; {only_tracked(source)}" if Path.cwd() != root() and (root() / source).exists() else ""
+
+
 def state() -> Path:
     """Where what is neither input nor out is kept: locks and undelivered records."""
     return root() / ".bonafide"
@@ -146,19 +155,6 @@ def _create_experiment(client: MlflowClient, name: str) -> Experiment | None:
         if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
             raise
     return client.get_experiment_by_name(name)
-
-
-def folder_name(experiment: str) -> str:
-    """A folder for an experiment: its name, or, where that is no plain name of a file, one like it and a hash."""
-    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,99}", experiment):
-        return experiment
-    like = re.sub(r"[^A-Za-z0-9_-]+", "-", experiment).strip("-")[:40]
-    return f"{like}-{hashlib.sha256(experiment.encode()).hexdigest()[:10]}".removeprefix("-")
-
-
-def model_name(text: str) -> str:
-    """A name of a logged model that MLflow takes, which has no slashes, colons, dots, percent or quotation marks."""
-    return re.sub(r"[/:.%\"']", "-", text)
 
 
 def stage_key(run_id: str, stage: str) -> str:

@@ -25,7 +25,9 @@ def read_source(data: Data) -> Source:
     if path.is_absolute() or ".." in path.parts:
         raise InputError(f"params.yaml: data.source: {data.source!r} is not a path inside the repository")
     if not path.exists():
-        raise InputError(f"{path}: no such file or folder (params.yaml: data.source)")
+        from bonafide.runs import left_behind  # MLflow's import, which a table needs not
+
+        raise InputError(f"{path}: no such file or folder (params.yaml: data.source){left_behind(data.source)}")
     return load(path, data) if is_loader(data) else read_table(path, wanted_columns(data), data.quotes)
 
 

@@ -65,8 +65,3 @@ def canonical(value: Any) -> str | None:
     if isinstance(value, float) and math.isfinite(value) and not value.is_integer():
         return str(value)
     return None
-
-
-def is_text(text: str) -> bool:
-    """Whether it is Unicode text without NUL, which databases have no room for."""
-    return "\0" not in text and all(not "\ud800" <= character <= "\udfff" for character in text)

@@ -11,6 +11,7 @@ from typing import NoReturn, Self
 
 from filelock import FileLock, Timeout
 
+from bonafide.activation import unwatch
 from bonafide.environment import die_with_parent, pin
 from bonafide.errors import ENVIRONMENT, REFUSED, InputError
 from bonafide.files import write_json
@@ -31,6 +32,7 @@ def run_stage(stage: Callable[[Params], Metrics], guard: Callable[[], None] = di
 
     `guard` ends the process with its parent. Of several processes only rank 0 speaks, tracks and writes.
     """
+    unwatch()
     name = stage.__name__
     for number in SIGNALS:
         signal.signal(number, _stop)

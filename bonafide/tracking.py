@@ -3,7 +3,6 @@
 Local files are the truth and MLflow is a sink, so no stage waits for a server or fails with it.
 """
 
-import getpass
 import os
 import signal
 import time
@@ -11,30 +10,27 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 from mlflow.exceptions import MlflowException
 
-from bonafide import git, lineage
+from bonafide import lineage
 from bonafide.delivery import Delivery
-from bonafide.environment import fingerprint, flatten, git_state, process_id
-from bonafide.errors import InputError
+from bonafide.environment import fingerprint, git_state, process_id
 from bonafide.files import md5, read_json, write_json
+from bonafide.origin import committed_params, flat_params, run_name, source_tags
 from bonafide.params import Params
 from bonafide.paths import MODEL, PARAMS, RAW, REPORTS
-from bonafide.printable import printable, say
+from bonafide.printable import say
 from bonafide.refusal import UNTOLD, why
 from bonafide.runs import PROCESS, Record, state, tracking_uri
-from bonafide.yaml_files import parse_yaml, read_yaml
+from bonafide.yaml_files import read_yaml
 
 FLUSH_SECONDS = 10.0
-LONGEST_NAME = 120  # characters of a run's name; PostgreSQL has room for 250
 MIDWAY_SECONDS, LAST_SECONDS = 9.0, 12.5  # what an absent MLflow may have cost a stage that asks it again
 IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "2"}  # once it has not answered
 WEIGHTS = MODEL / "model.safetensors"
 PAGES = {"report": (REPORTS / "index.html", REPORTS / "report.md", REPORTS / "model_card.md")}
-MAX_PARAM = 6000  # characters; MLflow refuses more
 UNAUTHENTICATED = "failed with error code 401"  # in words alone, as MLflow's client tells it
 
 _active: "Tracker | None" = None
@@ -157,53 +153,6 @@ def _deliver(path: Path) -> bool:
     if arrived:
         path.unlink()
     return arrived
-
-
-def flat_params(raw: dict[str, Any]) -> dict[str, str]:
-    """Params as MLflow takes them: `train.learning_rate` to text."""
-    return {key: value[:MAX_PARAM] for key, value in flatten(raw).items()}
-
-
-def run_name(base: str, params: dict[str, str], before: dict[str, str], subject: str) -> str:
-    """A name that tells runs apart where a list shows its start: what was changed, else the commit's subject; `base`.
-
-    `base` is the experiment's name or the commit's hash. The seed comes after what seeds are repetitions of.
-    """
-    keys = sorted((key for key, value in params.items() if before.get(key) != value), key=lambda key: key == "seed")
-    changed = [f"{key.rpartition('.')[2]}={params[key][:40]}" for key in keys]
-    more = [f"and {len(changed) - 3} more"] if len(changed) > 3 else []
-    what = printable(" ".join(changed[:3] + more or [subject]))
-    return f"{what[: LONGEST_NAME - len(base)]} {printable(base)}".strip()
-
-
-def committed_params() -> dict[str, str]:
-    """The params of the last commit, or none."""
-    content = git.show("HEAD", PARAMS) or b""
-    with suppress(InputError):  # what is committed may be what the user has just mended
-        return flat_params(parse_yaml(content.decode("utf-8", "replace"), f"HEAD:{PARAMS}") or {})
-    return {}
-
-
-def user() -> str:
-    """Who runs this, by number where the system has no name for it, as in many a container."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())
-
-
-def source_tags(commit: str, *, dirty: bool, experiment: str) -> dict[str, str]:
-    """Where a run comes from, also in the words that MLflow's own columns show."""
-    return {
-        "git.commit": commit or "none",
-        "git.dirty": str(dirty).lower(),
-        "dvc.experiment": experiment or "none",
-        PROCESS: process_id(os.getpid()),
-        "mlflow.source.git.commit": commit,
-        "mlflow.source.name": "dvc.yaml",
-        "mlflow.source.type": "PROJECT",
-        "mlflow.user": user(),
-    }
 
 
 def new_record(params: Params, stage: str) -> Record:

@@ -13,7 +13,7 @@ from typing import Any
 
 from bonafide import git
 from bonafide.errors import InputError
-from bonafide.runs import model_name
+from bonafide.names import model_name
 
 Facts = dict[str, Any]
 

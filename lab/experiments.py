@@ -184,5 +184,5 @@ def _dvc(folder: Path, *arguments: str) -> str:
     command = [sys.executable, "-m", "dvc", *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise OSError(f"dvc {' '.join(arguments[:2])}: {(done.stderr.strip().splitlines() or ['failed'])[-1]}")
+        raise OSError(f"dvc {' '.join(arguments[:2])}: {(done.stderr.strip().splitlines() or ['failed'])[0]}")
     return done.stdout

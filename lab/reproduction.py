@@ -16,11 +16,12 @@ from pathlib import Path
 
 from bonafide import git
 from bonafide.environment import flatten
+from bonafide.errors import InputError
 from bonafide.files import read_json
 from bonafide.lineage import GRAPH_LOCK, Facts
 from bonafide.paths import LOCK, PARAMS
 from bonafide.yaml_files import read_yaml
-from lab import clones
+from lab import clones, travel
 from lab.installed import differences
 from lab.integrity import UNCACHED, Out, check
 from lab.revisions import Revision
@@ -149,6 +150,11 @@ def _given(made: Clone, stage: str, entry: Facts) -> Outcome | None:
 
 
 def _run(made: Clone, stage: str, entry: Facts, cache: Path) -> Outcome:
+    if stage == FETCH:
+        try:
+            travel.bring(made.folder, "the commit", "--remote", SOURCE)
+        except InputError as error:
+            return Outcome(stage, FAILED, files={"": str(error)})
     if not made.dvc("repro", "--force", "--single-item", stage):  # forced: without the run-cache
         return Outcome(stage, FAILED, files={"": made.last_line(f"{stage}: ")})
     files = _differences(made, stage, entry, cache)

@@ -21,7 +21,7 @@ from bonafide.params import load_params
 from bonafide.paths import PARAMS, REPORTS
 from bonafide.printable import say
 from bonafide.yaml_files import read_yaml
-from lab import changes, trial
+from lab import changes, travel, trial
 from lab.changes import word
 from lab.github import number_of
 from lab.reviewed import ROWS, Comparison, Gate, Metric, Review, Side, Slice, Slices, TestRows
@@ -97,7 +97,7 @@ def pair(branch: str) -> tuple[Revision, Revision]:
 
 def out_of_step() -> list[str]:
     """The stages that DVC would run, since dvc.lock is not of this code, data and params; outs may be elsewhere."""
-    dry = [*trial.DVC, "repro", "--dry", "--allow-missing"]
+    dry = [*travel.DVC, "repro", "--dry", "--allow-missing"]
     done = subprocess.run(dry, capture_output=True, text=True, check=False)
     if done.returncode == 0 and IN_STEP in done.stdout:
         return []

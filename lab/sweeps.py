@@ -5,17 +5,20 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bonafide import git
 from bonafide.environment import git_state
 from bonafide.errors import InputError
 from bonafide.paths import PARAMS, REPORTS
+from bonafide.runs import root
 from bonafide.yaml_files import parse_yaml
+from lab import travel
 from lab.experiments import Event, finished, log_of, run_all
 from lab.leases import find_devices, need
 from lab.points import Point, build_points, grid, primary, read_overrides, summarise
-from lab.revisions import show
+from lab.revisions import Revision, show
 
 Facts = dict[str, Any]
 TAIL = 12  # lines of a failed experiment's log
@@ -40,6 +43,7 @@ class Sweep:
         self.wanted, self.tell = wanted, tell
         self.commit, self.base = committed()
         self.overrides = read_overrides(wanted.settings)
+        self._check_inputs()
         if wanted.seeds > 1 and any(o.key_or_group == "seed" and o.is_sweep_override() for o in self.overrides):
             raise InputError("--seeds: the seeds are listed by --set-param already")
         self.chooser = primary(self.base)
@@ -69,6 +73,19 @@ class Sweep:
             for event in events:
                 self._tell(event)
         return points
+
+    def _check_inputs(self) -> None:
+        """Raise InputError where the table, or the base model if it is to be fetched, would stay behind."""
+        if not str(root()).isascii():
+            raise InputError(
+                f"{root()}: DVC (3.67) runs no experiment in a folder of its own below a name beyond ASCII"
+            )
+        params = parse_yaml(self.base, str(PARAMS))
+        travel.check("data.source", str(params["data"]["source"]))
+        changed = any(o.key_or_group.partition(".")[0] in ("task", "data", "model") for o in self.overrides)
+        source = str(params["model"]["source"])
+        if travel.untracked(Path(source)) and (changed or "fetch" not in Revision("HEAD", self.commit).lock()):
+            travel.check("model.source", source)
 
     def _places(self, points: Sequence[Point]) -> str:
         kind = self.devices[0].partition("-")[0]

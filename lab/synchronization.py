@@ -18,7 +18,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from bonafide import git, lineage, tracking
+from bonafide import git, lineage, origin, tracking
 from bonafide.delivery import Delivery
 from bonafide.environment import git_state
 from bonafide.errors import InputError
@@ -133,7 +133,7 @@ def records(experiment: str, revision: Revision, lock: dict[str, Facts], folder:
     """What each stage would have told MLflow while it ran, in order; pages are written to `folder`."""
     made = lineage.locked_outs(lock)
     pipeline, when = lineage.locked_pipeline_key(lock), _time(revision)
-    params = tracking.flat_params(_overlaid(revision.params(), lineage.locked_params(lock)))
+    params = origin.flat_params(_overlaid(revision.params(), lineage.locked_params(lock)))
     name, tags = _origin(revision, params)
     keys: dict[str, str] = {}
     headline: dict[str, float] = {}
@@ -210,10 +210,10 @@ def _origin(revision: Revision, params: dict[str, str]) -> tuple[str, dict[str, 
     experiment = _experiment(revision.commit) if revision.commit else ""
     subject = "" if experiment else git.ask("log", "-1", "--format=%s", commit, "--")
     text = show(f"{revision.commit}^" if revision.commit else "HEAD", PARAMS)
-    before = tracking.flat_params(parse_yaml(text, f"{commit}^:{PARAMS}") or {}) if text else params
+    before = origin.flat_params(parse_yaml(text, f"{commit}^:{PARAMS}") or {}) if text else params
     base = experiment or (commit[:7] or "uncommitted") + ("+" if is_dirty else "")
-    tags = tracking.source_tags(commit, dirty=is_dirty, experiment=experiment) | {"bonafide.source": "sync"}
-    return tracking.run_name(base, params, before, subject), tags
+    tags = origin.source_tags(commit, dirty=is_dirty, experiment=experiment) | {"bonafide.source": "sync"}
+    return origin.run_name(base, params, before, subject), tags
 
 
 def _time(revision: Revision) -> int:

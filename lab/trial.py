@@ -12,17 +12,16 @@ from pathlib import Path
 from bonafide import git
 from bonafide.errors import InputError
 from bonafide.paths import PARAMS
-from lab import clones
+from lab import clones, travel
 
 AUTHOR = ("-c", "user.name=Bonafide", "-c", "user.email=bonafide@localhost", "-c", "commit.gpgsign=false")
-DVC = (sys.executable, "-m", "dvc")
 
 
 def clone(folder: Path) -> Path:
     """Make `folder` a clone of the repository we are in, with the same DVC cache; return the project's folder in it."""
     shutil.rmtree(folder, ignore_errors=True)
     project = clones.clone(folder, "--shared")
-    clones.configure(folder, f"[cache]\n    dir = {clones.quoted(_output(*DVC, 'cache', 'dir'))}\n")
+    clones.configure(folder, f"[cache]\n    dir = {clones.quoted(_output(*travel.DVC, 'cache', 'dir'))}\n")
     return project
 
 
@@ -36,7 +35,8 @@ def run(folder: Path, name: str, commit: str, recipe: Path) -> str:
         raise InputError(f"{name}: has no {recipe}")
     if recipe != PARAMS:
         shutil.copyfile(folder / recipe, folder / PARAMS)
-    if subprocess.run([*DVC, "repro"], cwd=folder, stdout=2, env=_environment(), check=False).returncode:
+    travel.bring(folder, name)
+    if subprocess.run([*travel.DVC, "repro"], cwd=folder, stdout=2, env=_environment(), check=False).returncode:
         raise InputError(f"{name}: the pipeline fails on {recipe}")
     git.run("add", "--all", folder=folder)
     git.run(*AUTHOR, "commit", "--quiet", "--no-verify", "--allow-empty", "--message", f"Run {recipe}", folder=folder)

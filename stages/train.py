@@ -23,6 +23,7 @@ from bonafide import launch, ragged, runs
 from bonafide.checkpoints import Checkpoints
 from bonafide.environment import die_with_parent, fingerprint
 from bonafide.errors import InputError
+from bonafide.files import make_readable
 from bonafide.fully_sharded import ShardedEngine
 from bonafide.lineage import resume_key
 from bonafide.optimizer import FlatAdamW, State
@@ -136,6 +137,7 @@ def save(model: Any, weights: State, vocabulary: Vocabulary) -> None:
     for path in sorted((TOKENIZED / "processor").iterdir()):
         if path.name != "config.json":
             shutil.copyfile(path, MODEL / path.name)
+    make_readable(MODEL, like="config.json")
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bonafide.files import inert_cell, md5, read_json, write_bytes, write_csv, write_json
+from bonafide.files import inert_cell, make_readable, md5, read_json, write_bytes, write_csv, write_json
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
@@ -52,3 +52,11 @@ def test_hashes_are_those_of_dvc(tmp_path):
     for name in ("d", "f.txt"):
         assert f"md5: {md5(tmp_path / name)}\n" in Path(tmp_path / f"{name}.dvc").read_text()
     assert json.dumps(md5(tmp_path / "d")).endswith('.dir"')
+
+
+def test_weights_are_as_readable_as_their_neighbours(tmp_path):
+    for name, mode in (("config.json", 0o640), ("model.safetensors", 0o600)):
+        (tmp_path / name).write_bytes(b"")
+        (tmp_path / name).chmod(mode)
+    make_readable(tmp_path, like="config.json")
+    assert [path.stat().st_mode & 0o777 for path in tmp_path.iterdir()] == [0o640, 0o640]

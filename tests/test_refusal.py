@@ -6,9 +6,10 @@ import sqlite3
 
 import pytest
 
+from bonafide.names import folder_name
 from bonafide.params import Promote, Tracking
 from bonafide.refusal import UNTOLD, why
-from bonafide.runs import connect, folder_name
+from bonafide.runs import connect
 from bonafide.tracking import Tracker, spool
 from tests.stores import answering, free_port
 from tests.test_tracking import finish, record, store, template

@@ -100,8 +100,8 @@ def bonafide(project: Project, *arguments: str, below: str = ".", codes=(0,)):
     return json.loads(done.stdout) if "--json" in arguments else done.stdout
 
 
-def experiment(project: Project, name: str) -> None:
-    done = project.run("dvc", "exp", "run", "--temp", "-n", name, "-S", "report.worst_errors=1")
+def experiment(project: Project, name: str, errors: int) -> None:
+    done = project.run("dvc", "exp", "run", "--temp", "-n", name, "-S", f"report.worst_errors={errors}")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -136,7 +136,9 @@ def test_its_runs_are_whole_and_clean_and_nothing_is_written_outside_of_it(proje
     (tags,) = tracked(project)
     assert [tags[f"stage.{stage}"] for stage in STAGES] == ["executed"] * len(STAGES)
     assert tags["git.dirty"] == "false"
-    experiment(project, "one-error")
+    modes = {path.stat().st_mode for name in ("base", "model") for path in (project.folder / "models" / name).iterdir()}
+    assert len(modes) == 1, "weights are not as readable as their neighbours"
+    experiment(project, "one-error", 1)
     (tags,) = [tags for tags in tracked(project) if tags.get("dvc.experiment") == "one-error"]
     assert (tags["stage.train"], tags["stage.report"]) == ("cached", "executed")
     assert project.git("status", "--porcelain", "--ignored=no", "--", ":/", f":!/{SITE}") == " M other.txt\n"
@@ -186,7 +188,7 @@ def test_in_a_worktree_all_is_as_in_the_first(project, tmp_path):
     assert review(tree, "main")["mode"] == "render"
     assert bonafide(tree, "verify", "--json")["verdict"] == "sound"
     assert bonafide(tree, "compare", "main", "--json")["verdict"]["outcome"] == "equivalent"
-    experiment(tree, "in-a-worktree")
+    experiment(tree, "in-a-worktree", 1)
     told = [bonafide(tree, "sync", "in-a-worktree", "--json") for _ in range(2)]
     assert [facts["filled"] + facts["there"] for facts in told] == [["in-a-worktree"]] * 2
     assert bonafide(tree, "promote", "HEAD", "--json")["version"] == "1"
@@ -204,7 +206,7 @@ def test_dvc_may_stand_at_the_repositorys_top(project, tmp_path):
     moved.git("commit", "-q", "-m", "One DVC for all")
     assert bonafide(moved, "verify", "--json")["verdict"] == "sound"
     assert bonafide(moved, "compare", "HEAD", "--json", below="data")["verdict"]["outcome"] == "equivalent"
-    experiment(moved, "at-the-top")
+    experiment(moved, "at-the-top", 2)
     assert "at-the-top" in {tags.get("dvc.experiment") for tags in tracked(moved)}
     assert not (top / "mlflow.db").exists()
     moved.git("checkout", "-q", "-b", "change")

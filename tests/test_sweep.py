@@ -193,6 +193,7 @@ def test_the_same_sweep_runs_only_what_is_missing_and_tells_mlflow_once(swept):
     store = MlflowClient(f"sqlite:///{sweeper.folder / 'mlflow.db'}")
     (run,) = store.search_runs([store.get_experiment_by_name("sentiment").experiment_id])
     assert run.data.tags["bonafide.sweep"] == facts["sweep"]
+    assert run.info.run_name == f"threads=1 learning_rate=0.01,0.02,0.03 3 x 2 seeds sweep-{facts['sweep']}"
     assert run.data.metrics["validation/f1_macro"] == pytest.approx(0.5315)
     assert run.data.metrics["validation/f1_macro/sd"] == pytest.approx(0.0005**0.5 * 0.001**0.5)
     assert run.info.status == "FINISHED"

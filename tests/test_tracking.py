@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import shutil
 import sqlite3
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from bonafide import tracking
+from bonafide import origin, tracking
 from bonafide.delivery import Delivery
 from bonafide.environment import is_gone, process_id
 from bonafide.paths import REPORTS
@@ -345,12 +346,20 @@ def test_a_later_stage_s_old_report_is_not_this_pipeline_s_figure(store):
     assert told.headline == {}
 
 
+def test_a_user_whom_the_system_does_not_know_is_a_number(monkeypatch):
+    """As in a container that runs under any number."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    assert origin.user() == str(os.getuid())
+
+
 def test_a_name_says_what_was_changed_or_the_subject():
     before = {"train.epochs": "2", "train.learning_rate": "1e-05", "seed": "1", "a": "1", "b": "1"}
-    assert tracking.run_name("warm", before | {"train.epochs": "3"}, before, "Subject") == "epochs=3 warm"
-    assert tracking.run_name("1a2b3c4", before, before, "Sub\u202eject") == "Sub⟨U+202E⟩ject 1a2b3c4"
+    assert origin.run_name("warm", before | {"train.epochs": "3"}, before, "Subject") == "epochs=3 warm"
+    assert origin.run_name("1a2b3c4", before, before, "Sub\u202eject") == "Sub⟨U+202E⟩ject 1a2b3c4"
     both = before | {"seed": "2", "train.learning_rate": "0.0001"}
-    assert tracking.run_name("sweep-93bbcde07e", both, before, "") == "learning_rate=0.0001 seed=2 sweep-93bbcde07e"
+    assert origin.run_name("sweep-93bbcde07e", both, before, "") == "learning_rate=0.0001 seed=2 sweep-93bbcde07e"
     changed = dict.fromkeys(before, "9" * 50)
-    assert tracking.run_name("x" * 7, changed, before, "").endswith(" xxxxxxx")
-    assert len(tracking.run_name("x" * 7, changed, before, "")) <= 121
+    assert origin.run_name("x" * 7, changed, before, "").endswith(" xxxxxxx")
+    assert len(origin.run_name("x" * 7, changed, before, "")) <= 121
