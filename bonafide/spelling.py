@@ -18,7 +18,7 @@ def spell_labels(params: Any, text: str, place: str) -> Any:
     Raise InputError for one that is written in another way than its value is: DVC compares values, so it would not
     see a change from 01 to 1, and `dvc exp run -S` and people who tidy the file write the value.
     """
-    data = params.get("data") if isinstance(params, dict) else None
+    data: Any = params.get("data") if isinstance(params, dict) else None
     values = data.get("labels") if isinstance(data, dict) else None
     items = _find(reader().compose(text), "data", "labels")
     if not (isinstance(values, list) and isinstance(items, SequenceNode) and len(values) == len(items.value)):
