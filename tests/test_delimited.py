@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import lzma
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -166,11 +167,13 @@ def test_what_cannot_be_decoded_is_refused_by_byte_and_line(content, message):
         read("t.csv", content)
 
 
-def zstd(content):
-    return pa.compress(content, "zstd", asbytes=True)
-
-
-PACKED = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, ".zst": zstd}
+PACKED = {
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zst": partial(pa.compress, codec="zstd", asbytes=True),
+    ".lz4": partial(pa.compress, codec="lz4", asbytes=True),
+}
 
 
 @pytest.mark.parametrize(("suffix", "pack"), PACKED.items())
