@@ -25,6 +25,7 @@ EXPECTED = {".csv": ",", ".tsv": "\t"}
 SEP = re.compile(r'"?sep=([\t !#-/:-@\[-`{-~])"?[\r\n]*', re.IGNORECASE)  # Excel's own first line
 BLOCKS = (2**22, 2**26)  # bytes; a row must fit into one, and the small one is twice as fast
 REASONS = {
+    "mixed line ends": "ends in another way than the lines before it, of CR and LF: a CR in a text must be in quotes",
     "expected after": "has text after a closing quote",
     "unexpected end of data": "opens a quote that is never closed",
     "larger": f"has a field of over {MAX_FIELD // 2**20} MiB, or opens a quote that is never closed",
@@ -81,9 +82,14 @@ class Form:
         taken: list[str] = []
         quoting: Any = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
         reader = csv.reader(self._keep(taken), delimiter=self.delimiter, quoting=quoting, strict=True)
-        first = self.skip + 1
+        ends: set[str] = set()
+        first, bare = self.skip + 1, False
         try:
             for row in reader:
+                end = taken[-1][-1]
+                if end in "\r\n" and (row or not bare):  # some files have CR CR LF
+                    note_end(ends, end)
+                bare = end == "\r"
                 if row:
                     yield first, row, "".join(taken)
                 first += len(taken)
@@ -124,6 +130,13 @@ class Form:
         if not reading.header and not reading.fault:
             reading.fault = "empty, without even a header"
         return reading
+
+
+def note_end(ends: set[str], end: str) -> None:
+    """Add what a row ends in; raise csv.Error where some end in CR alone and others in LF."""
+    ends.add(end)
+    if len(ends) > 1:
+        raise csv.Error("mixed line ends")
 
 
 def read_delimited(path: Path, wanted: Mapping[str, str], quotes: str = "auto") -> Contents:

@@ -109,7 +109,19 @@ def test_a_broken_row_is_refused_by_its_line(quotes, content, reason):
 def test_every_line_end_is_one_and_those_within_quotes_are_kept(end):
     content = end.join(["text,label", "fine,1", '"a\r\nb\rc\nd",0', "", "last,1"])
     assert rows("t.csv", content) == [("fine", "1"), ("a\r\nb\rc\nd", "0"), ("last", "1")]
-    assert rows("t.csv", "text,label\nfine,1\r\nbad,0\rlast,1") == [("fine", "1"), ("bad", "0"), ("last", "1")]
+    assert rows("t.csv", "text,label\nfine,1\r\nbad,0\nlast,1") == [("fine", "1"), ("bad", "0"), ("last", "1")]
+    assert rows("t.csv", "text,label\r\r\nfine,1\r\r\nbad,0\r\r\n") == [("fine", "1"), ("bad", "0")]
+
+
+@pytest.mark.parametrize(
+    "content", ["text,label\n\rfine,1\n", "text,label\r\nbad,0\rfine,1\r\n", "text,label\r\nfine,1\r"]
+)
+def test_a_carriage_return_that_begins_a_text_is_no_blank_line(content):
+    """Python 3.11's csv, and so pandas, writes it without quotes where lines end in LF."""
+    with pytest.raises(
+        InputError, match=r"^t.csv: line [23] ends in another way than the lines before it, of CR and LF"
+    ):
+        rows("t.csv", content)
 
 
 DELIMITERS = {
