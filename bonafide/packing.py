@@ -40,10 +40,15 @@ def pack(tokens: Tokens, rows: Ints, model: Any, lengths: Ints | None = None) ->
 
 
 def pad(tokens: Tokens, rows: Ints, model: Any) -> Batch:
-    """Texts `rows` padded on the right to the longest: for architectures that cannot be packed."""
+    """Texts `rows` padded to the longest: for architectures that cannot be packed.
+
+    On the right, but for a head that reads the last token, as XLNet's does.
+    """
     device, lengths = next(model.parameters()).device, tokens.lengths[rows]
     longest = int(lengths.max())
     mask = np.arange(longest) < lengths[:, None]
+    if getattr(model.config, "summary_type", "") == "last":
+        mask = mask[:, ::-1]
     ids = np.full(mask.shape, model.config.get_text_config().pad_token_id or 0, dtype=np.int64)
     ids[mask] = tokens.input_ids[places(tokens, rows)]
     tensors = {"input_ids": send(ids, device), "attention_mask": send(mask.astype(np.int64), device)}

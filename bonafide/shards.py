@@ -15,6 +15,7 @@ from torch import nn
 
 from bonafide import chance
 from bonafide.aside import Aside
+from bonafide.errors import InputError
 
 Sizes = list[int]
 """Rows of each shard, in order."""
@@ -100,9 +101,17 @@ class Dropout(nn.Module):
         """Return x with dropped elements zero and the others scaled up, in training only."""
         if not (self.training and self.p):
             return x
+        if x[..., 0].numel() not in self.layout.by_rows:
+            return self._drop_elsewhere(x)
         if self.layout.queued:
             return chance.drop(x, self.p, self.layout.row_words[x[..., 0].numel()], self.site)
         return x * self.layout.keep(x, self.p, self.site)
+
+    def _drop_elsewhere(self, x: torch.Tensor) -> torch.Tensor:
+        """By torch's chance, which an engine seeds for each pass: rows of neither texts nor tokens have no shard."""
+        if self.layout.exact:
+            raise InputError(f"{tuple(x.shape)}: no row for each token is dropped here: set train.exact to false")
+        return nn.functional.dropout(x, self.p, training=True)
 
 
 def replace_dropout(model: nn.Module, layout: Layout) -> None:
