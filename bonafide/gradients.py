@@ -80,7 +80,7 @@ class _Linear(torch.autograd.Function):
         ctx.save_for_backward(rows, weight)
         product = torch.mm if bias is None else partial(torch.addmm, bias)
         y = by_rows(product, rows, weight.t(), ctx.sizes, layout.least_rows)
-        return y.view(*x.shape[:-1], -1)
+        return torch.ops.aten._unsafe_view(y, [*x.shape[:-1], y.shape[-1]])  # noqa: SLF001 - no view: some write into it
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Grads:
