@@ -17,10 +17,13 @@ from bonafide.batch import NAME, Batch
 from bonafide.errors import InputError
 
 KEY_VALUE = (("key", "value"), ("k_lin", "v_lin"))  # BERT, RoBERTa and ELECTRA; DistilBERT
-CHANGES_NOTHING = frozenset(
-    "position_ids cache_position use_cache output_attentions output_hidden_states output_router_logits return_dict"
-    " deterministic".split()
-)  # what models hand on to attention, which reads nothing of it here
+CHANGES_NOTHING = frozenset(  # what models hand on to attention, of which nothing is read
+    (
+        *("position_ids", "cache_position", "use_cache", "return_dict", "deterministic"),
+        *("output_attentions", "output_hidden_states", "output_router_logits"),
+    )
+)
+TELLS_PADDING = 2  # dimensions of a mask that does no more; there is none in a packed batch
 
 
 class Reads(NamedTuple):
@@ -42,48 +45,65 @@ class Reads(NamedTuple):
     """What scores come near to, but do not pass: cap * tanh(score / cap); None: they are free."""
 
 
+class Asked(NamedTuple):
+    """What a module asks of its attention, in transformers' words."""
+
+    scaling: float | None = None
+    sliding_window: int | None = None
+    """Tokens that are seen, the token itself among them."""
+    is_causal: bool | None = None
+    """None: as the module says."""
+    softcap: float | None = None
+    dropout: float = 0.0
+
+
 def packed_attention(
     module: nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
-    scaling: float | None = None,
-    sliding_window: int | None = None,
-    softcap: float | None = None,
-    is_causal: bool | None = None,
-    dropout: float = 0.0,
     packed: Batch | None = None,
-    **others: Any,
+    **asked: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention of query, key and value (1, heads, tokens, d) within each text; returns (1, tokens, heads, d).
 
-    Keys and values may have fewer heads, each for a group of the query's. In a last layer reduced by `reading` the query
-    is (texts, heads, 1, d) and so is the result, transposed. NotImplementedError for arguments that it does not know.
+    Keys and values may have fewer heads, each for a group of the query's. In a last layer reduced by `reading` the
+    query is (texts, heads, 1, d) and so is the result, transposed. NotImplementedError for what it does not know.
     """
     assert packed is not None, "the model does not hand its keyword arguments on to attention"  # noqa: S101
-    unknown = [name for name, value in others.items() if value is not None and name not in CHANGES_NOTHING]
-    if attention_mask is not None and attention_mask.ndim > 2:  # noqa: PLR2004 - of two dimensions: which are texts
-        unknown = ["a mask of its own"]
-    if unknown:
-        raise NotImplementedError(f"its attention takes {unknown[0]}")
-    if dropout:
-        raise InputError(f"{type(module).__name__} drops a share {dropout} of attention: packed texts cannot")
-    window = sliding_window - 1 if sliding_window else None  # transformers counts the token itself
-    causal = bool(getattr(module, "is_causal", False) if is_causal is None else is_causal)
+    scale, window, causal, cap = _understand(module, attention_mask, asked)
     if packed.hidden is not None:
-        if causal or window:
+        if causal or window is not None:
             raise NotImplementedError("its first tokens do not see all of a text")
         heads = query.shape[1]
         names = _key_value(module)
         key, value = (getattr(module, name)(packed.hidden).unflatten(-1, (heads, -1)) for name in names or ())
-        return _within_texts(Reads(query.squeeze(2), key, value, scaling, cap=softcap), packed)[:, None], None
+        return _within_texts(Reads(query.squeeze(2), key, value, scale, cap=cap), packed)[:, None], None
     # an index instead of squeeze would have a gradient of zeros made and copied into: 2 % of a step
     query, key, value = (tensor.squeeze(0).transpose(0, 1) for tensor in (query, key, value))
-    return _within_texts(_alike(Reads(query, key, value, scaling, window, causal, softcap)), packed)[None], None
+    return _within_texts(_for_each_head(Reads(query, key, value, scale, window, causal, cap)), packed)[None], None
 
 
-def _alike(reads: Reads) -> Reads:
+def _understand(
+    module: nn.Module, mask: torch.Tensor | None, asked: dict[str, Any]
+) -> tuple[float | None, int | None, bool, float | None]:
+    """Scale, window, whether it is causal, and cap, as `Reads` has them."""
+    given = {name: value for name, value in asked.items() if value is not None and name not in CHANGES_NOTHING}
+    if mask is not None and mask.ndim > TELLS_PADDING:
+        given["a mask of its own"] = mask
+    unknown = [name for name in given if name not in Asked._fields]
+    if unknown:
+        raise NotImplementedError(f"its attention takes {unknown[0]}")
+    known = Asked(**given)
+    if known.dropout:
+        raise InputError(f"{type(module).__name__} drops {known.dropout:g} of its attention, which packed texts cannot")
+    window = known.sliding_window - 1 if known.sliding_window else None
+    causal = bool(getattr(module, "is_causal", False) if known.is_causal is None else known.is_causal)
+    return known.scaling, window, causal, known.softcap
+
+
+def _for_each_head(reads: Reads) -> Reads:
     """The same with a key and a value for each head of the query."""
     groups = reads.query.shape[1] // reads.key.shape[1]
     if groups == 1:
@@ -126,7 +146,10 @@ def by_length(reads: Reads, packed: Batch) -> torch.Tensor:
     firsts = tokens if packed.hidden is None else short
     cuts = ((query, firsts), (key, tokens), (value, tokens))
     (q, q_rest), (k, k_rest), (v, v_rest) = (torch.split(x, [n, len(x) - n]) for x, n in cuts)
-    rest, longer = reads._replace(query=q_rest, key=k_rest, value=v_rest), replace(packed, lengths=packed.lengths[short:])
+    rest, longer = (
+        reads._replace(query=q_rest, key=k_rest, value=v_rest),
+        replace(packed, lengths=packed.lengths[short:]),
+    )
     return torch.cat([blocks.attend(q, k, v, laid_out, scale), by_runs(rest, longer)])
 
 
@@ -150,12 +173,15 @@ def by_runs(reads: Reads, packed: Batch) -> torch.Tensor:
 
 def by_texts(reads: Reads, packed: Batch) -> torch.Tensor:
     """Attention with a cap on scores, which no kernel of torch has, text after text: their bits stay their own."""
-    query, key, value, scale, window, causal, cap = reads
+    query, _, value, scale, window, causal, cap = reads
+    assert cap is not None  # noqa: S101 - or a kernel would do
     if query.is_cuda and value.dtype == torch.bfloat16:
         raise NotImplementedError("its attention caps scores")  # graphs of many texts know no single one
     scale, outs = query.shape[-1] ** -0.5 if scale is None else scale, []
     rows = packed.lengths if packed.hidden is None else [1] * len(packed.lengths)
-    parts = zip(*(torch.split(x, n) for x, n in zip(reads[:3], (rows, *[packed.lengths] * 2), strict=True)), strict=True)
+    parts = zip(
+        *(torch.split(x, n) for x, n in zip(reads[:3], (rows, *[packed.lengths] * 2), strict=True)), strict=True
+    )
     for length, (q, k, v) in zip(packed.lengths, ((x.transpose(0, 1) for x in part) for part in parts), strict=True):
         scores = cap * torch.tanh(q @ k.transpose(1, 2) * scale / cap)
         band = _band(length, length if window is None else window, query.device, causal=causal, always=causal)

@@ -14,17 +14,18 @@ import torch
 
 from bonafide.aside import Aside, mostly_trained
 from bonafide.batch import Batch
-from bonafide.errors import InputError
+from bonafide.by_shard import take_over
 from bonafide.frozen import Frozen
-from bonafide.gradients import take_over, written
 from bonafide.graphs import Graphs
 from bonafide.optimizer import FlatAdamW, Optimizer
 from bonafide.packing import lay_out, obstacle
+from bonafide.placing import written
 from bonafide.plan import Recipe, Step, cut, generator, schedule
 from bonafide.precision import product_dtype
 from bonafide.ragged import Tokens
 from bonafide.resident import send
 from bonafide.row_products import least_rows
+from bonafide.settled import settle
 from bonafide.shards import Layout, replace_dropout, tree_sum
 from bonafide.slots import Slots, Texts, fill, slots
 from bonafide.world import World
@@ -47,19 +48,18 @@ class Engine:
         self.packed = not self.obstacle
         self.shards = recipe.shards if recipe.exact else world.size * recipe.accumulation
         replace_dropout(model, self.layout)
-        self.apart = ""
-        """Why each shard is a pass of its own, which is as exact and slower; empty where several share one."""
+        self.apart = "" if self.packed else "padded texts have no rows of their own"
+        """Why each shard is a pass of its own where sums must be exact; empty where several share one."""
         self.optimizer: Optimizer = self._take()
         self.per_epoch = -(-len(tokens) // recipe.batch_size)
-        if recipe.exact and self.shards > 1:
-            self._part()
 
     def _take(self) -> Optimizer:
         """Take the model over: gradients in place, what frozen layers give kept, trained weights end to end."""
         model, layout = self.model, self.layout
-        others = take_over(model, layout) if self.packed else ["padded texts"]
-        self.apart = f"{others[0]} cannot be summed by shards" if others else ""
-        layout.exact = self.recipe.exact and self.shards > 1 and not others
+        layout.exact = self.packed and self.recipe.exact and self.shards > 1
+        others = take_over(model, layout) if self.packed else []
+        if others and layout.exact:
+            self.apart = f"{others[0]} holds weights beside modules"
         if self.packed or layout.queued:
             layout.products = product_dtype(self.recipe.precision, on_gpu=layout.queued)
         shares = self.packed and not layout.queued and mostly_trained(model)
@@ -73,25 +73,19 @@ class Engine:
         optimizer = FlatAdamW(model, self.recipe.weight_decay)
         layout.lowered = {} if layout.products == torch.float32 else optimizer.lower(model, layout.products)
         self.longest = int(self.inputs.lengths.max())
-        self.compute = Graphs(self._compute, layout, optimizer.gradient) if self.fills else self._compute
+        self.optimizer, self.compute = optimizer, self._compute
+        self._settle()
+        if self.fills:
+            self.compute = Graphs(self._compute, layout, optimizer.gradient)
         return optimizer
 
-    def _part(self) -> None:
-        """Find out whether shards that share a pass have the bits of passes of their own; if not, give them these."""
-        few = np.arange(min(len(self.tokens), 4 * self.shards))
-        ordered, cuts = cut(few, self.tokens.lengths, self.shards)
-        room = slots(self.inputs.lengths[ordered], cuts, self.longest) if self.fills else None
-        assert isinstance(self.optimizer, FlatAdamW)  # noqa: S101
-        firsts = range(self.shards)
-        try:
-            if not self.apart:
-                whole = self._whole(ordered, cuts, 0, 0, room).clone()
-                parts = (self._whole(ordered, cuts[i : i+2], 0, i, room).clone() for i in firsts)
-                if not torch.equal(whole, tree_sum(parts)):
-                    self.apart = "shards that share a pass have other bits than alone"
-        except (InputError, KeyError) as error:
-            self.apart = str(error)
-        self.layout.exact = not self.apart
+    def _settle(self) -> None:
+        """Let several shards share a pass if that changes no bit, else give each its own."""
+        if self.packed:
+            self.apart = settle(self) if not self.apart else self.apart
+        if self.apart:
+            self.layout.exact = False
+            self.layout.taken -= self.layout.copied
 
     def steps(self, done: int = 0) -> Iterator[Step]:
         """Train in place from step `done` + 1 on, yielding after each step."""
@@ -118,7 +112,7 @@ class Engine:
         assert isinstance(self.optimizer, FlatAdamW)  # noqa: S101
         flat, tail = self.optimizer.gradient, self.optimizer.tail
         room = slots(self.inputs.lengths[ordered], cuts, self.longest) if self.fills else None
-        passes = (self._whole(ordered, cuts[first : first + each + 1], key, first, room) for first in firsts)
+        passes = (self.pass_alone(ordered, cuts[first : first + each + 1], key, first, room) for first in firsts)
         if len(firsts) > 1:
             flat.copy_(tree_sum(gradient.clone() for gradient in passes))
         else:
@@ -129,7 +123,7 @@ class Engine:
             self.layout.used.clear()  # others may have had other words
         return flat[tail].clone()
 
-    def _whole(self, ordered: Ints, cuts: Ints, key: int, shard: int, room: Slots | None) -> torch.Tensor:
+    def pass_alone(self, ordered: Ints, cuts: Ints, key: int, shard: int, room: Slots | None) -> torch.Tensor:
         """The optimizer's vector of gradients after a pass, with the pass's loss in its place."""
         assert isinstance(self.optimizer, FlatAdamW)  # noqa: S101
         self.optimizer.gradient[self.optimizer.tail] = self._pass(ordered, cuts, key, shard, room)

@@ -158,7 +158,9 @@ def test_what_attention_does_not_know_keeps_a_model_from_being_packed(argument, 
 def test_a_causal_model_taken_for_another_is_noticed(monkeypatch):
     real = attention.packed_attention
     monkeypatch.setitem(
-        attention.AttentionInterface._global_mapping, attention.NAME, lambda *a, **k: real(*a, **k | {"is_causal": False})
+        attention.AttentionInterface._global_mapping,
+        attention.NAME,
+        lambda *a, **k: real(*a, **k | {"is_causal": False}),
     )
     assert "other logits" in packing.obstacle(build_model("llama"))
 
