@@ -108,7 +108,7 @@ def _for_each_head(reads: Reads) -> Reads:
     groups = reads.query.shape[1] // reads.key.shape[1]
     if groups == 1:
         return reads
-    key, value = (tensor.repeat_interleave(groups, dim=1) for tensor in (reads.key, reads.value))
+    key, value = (x[:, :, None].expand(-1, -1, groups, -1).flatten(1, 2) for x in (reads.key, reads.value))
     return reads._replace(key=key, value=value)
 
 

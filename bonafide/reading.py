@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from bonafide.attention import has_key_value, layers
-from bonafide.batch import NAME, Batch
+from bonafide.batch import NAME
 
 
 def keep_first_rows(model: Any, *, early: bool) -> list[Any]:
@@ -63,6 +63,7 @@ def keep_last_rows(model: Any, *, early: bool) -> list[Any]:
         ids = packed.tensors["input_ids"]
         return ((ids, *args[1:]), kwargs) if args else (args, kwargs | {"input_ids": ids})
 
+    whole.base_model.warn_if_padding_and_no_attention_mask = _say_nothing  # of padding; it would wait for a GPU to look
     return [
         whole.register_forward_pre_hook(one_each, with_kwargs=True),
         whole.base_model.register_forward_pre_hook(all_of_them, with_kwargs=True),
@@ -89,17 +90,21 @@ def _last_layer(model: Any) -> nn.Module:
     return encoder  # type: ignore[no-any-return]
 
 
+def _say_nothing(*_: Any) -> None:
+    pass
+
+
 def _leave_first(_module: nn.Module, _args: Any, kwargs: Any, output: Any) -> Any:
     packed = kwargs.get(NAME)
-    return None if packed is None else _leave(output, packed, packed.first)
+    return None if packed is None else _leave(output, packed.first)
 
 
 def _leave_last(_module: nn.Module, _args: Any, kwargs: Any, output: Any) -> Any:
     packed = kwargs.get(NAME)
-    return None if packed is None else _leave(output, packed, packed.last)
+    return None if packed is None else _leave(output, packed.last)
 
 
-def _leave(output: Any, _packed: Batch, rows: torch.Tensor) -> Any:
+def _leave(output: Any, rows: torch.Tensor) -> Any:
     if isinstance(output, torch.Tensor):
         return output.squeeze(0)[rows][:, None]
     kept = output[0].squeeze(0)[rows][:, None]

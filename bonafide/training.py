@@ -45,10 +45,10 @@ class Engine:
         self.layout = Layout(next(model.parameters()).device)
         self.obstacle = obstacle(model)
         """Why batches are padded; empty where they are packed."""
-        self.packed = not self.obstacle
+        self.packed, self.exact = not self.obstacle, recipe.exact
         self.shards = recipe.shards if recipe.exact else world.size * recipe.accumulation
         replace_dropout(model, self.layout)
-        self.apart = "" if self.packed else "padded texts have no rows of their own"
+        self.apart = "" if self.packed else "rows of padded texts depend on the longest"
         """Why each shard is a pass of its own where sums must be exact; empty where several share one."""
         self.optimizer: Optimizer = self._take()
         self.per_epoch = -(-len(tokens) // recipe.batch_size)
@@ -86,6 +86,15 @@ class Engine:
         if self.apart:
             self.layout.exact = False
             self.layout.taken -= self.layout.copied
+
+    def describe(self) -> str:
+        """How texts are laid out and gradients summed, and why not otherwise: one line."""
+        parts = f"padded texts ({self.obstacle})" if self.obstacle else "packed texts"
+        if not self.recipe.exact:
+            return f"{parts}, sums not exact (train.exact is false)"
+        return f"{parts}, exact sums" + (
+            f", each of {self.shards} shards a pass of its own ({self.apart})" if self.apart else ""
+        )
 
     def steps(self, done: int = 0) -> Iterator[Step]:
         """Train in place from step `done` + 1 on, yielding after each step."""

@@ -329,14 +329,18 @@ def test_weights_are_bitwise_equal_in_one_two_and_four_passes(architecture):
 def test_shards_share_a_pass_where_that_changes_no_bit(architecture):
     """Of widths that leave no rest to the elementwise kernels, as all do that are in use."""
     engine = build_engine(build_model(architecture, intermediate_size=64), tokens(), shards=4)
-    assert (engine.packed, engine.apart) == (True, "")
+    assert (engine.packed, engine.apart, engine.describe()) == (True, "", "packed texts, exact sums")
     assert bool(engine.layout.shared) == (architecture == "albert")
 
 
 def test_each_shard_is_a_pass_of_its_own_where_it_must_be():
     padded = build_engine(build_model("deberta-v2"), tokens(), shards=4)
     assert "AttentionInterface" in padded.obstacle
-    assert padded.apart == "padded texts have no rows of their own"
+    assert padded.apart == "rows of padded texts depend on the longest"
+    assert padded.describe() == (
+        "padded texts (its attention does not go through transformers' AttentionInterface), exact sums,"
+        " each of 4 shards a pass of its own (rows of padded texts depend on the longest)"
+    )
     model = build_model("llama")
     model.model.norm = Beside(model.model.norm)
     holds = build_engine(model, tokens(), shards=4)
@@ -391,9 +395,11 @@ def test_shards_change_rounding_only():
     assert one == pytest.approx(four, abs=1e-5)
 
 
-@pytest.mark.parametrize("architecture", ["bert", "deberta-v2"])
+@pytest.mark.parametrize("architecture", ["bert", "deberta-v2", "albert", "llama"])
 def test_parts_that_need_not_be_exact_are_nearly(architecture):
     plain = build_model(architecture)
+    engine = build_engine(copy.deepcopy(plain), tokens(), exact=False)
+    assert engine.describe().endswith(", sums not exact (train.exact is false)")
     one, two = (train(plain, tokens(), 5, accumulation=n, exact=False)[1] for n in (1, 2))
     assert one == pytest.approx(two, abs=1e-5)
 
