@@ -45,7 +45,7 @@ def keep_last_rows(model: Any, *, early: bool) -> list[Any]:
     Heads of decoders look for the last token in the ids that they hand to the base: they see one of each text there,
     and the base all.
     """
-    whole = model.get_base_model() if hasattr(model, "get_base_model") else model  # low-rank changes wrap it
+    whole = _whole(model)
 
     def one_each(_module: nn.Module, _args: Any, kwargs: Any) -> Any:
         packed = kwargs.get(NAME)
@@ -79,12 +79,17 @@ def last_rows(ids: torch.Tensor, first: torch.Tensor, counts: torch.Tensor, padd
     return first.scatter_reduce(0, text, rows, "amax")
 
 
+def _whole(model: Any) -> Any:
+    """The classifier, which low-rank changes may wrap."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
 def _last_layer(model: Any) -> nn.Module:
     """The last layer, or all of them in one where they share weights; LookupError if there is neither."""
     try:
         return layers(model)[-1]
     except IndexError:
-        encoder = getattr(model.base_model, "encoder", None)
+        encoder = getattr(_whole(model).base_model, "encoder", None)
     if encoder is None:
         raise LookupError("its layers cannot be found")
     return encoder  # type: ignore[no-any-return]

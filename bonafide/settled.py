@@ -1,7 +1,8 @@
 """Whether shards that share a pass have the bits of passes of their own, which is tried out at each start.
 
 What treats rows one by one may round the last of them otherwise: torch's elementwise kernels take what is left after
-the last full vectors one by one, with other functions. Widths that are multiples of 32 leave nothing; others do.
+the last full vectors one by one, with other functions. Widths that are multiples of 32 leave nothing; others do. And a
+model may draw chance of torch's own, as OPT does.
 """
 
 from typing import Any
@@ -25,7 +26,7 @@ def settle(engine: Any) -> str:
         for more in MORE if layout.exact else MORE[:1]:
             places = np.linspace(0, len(few) - 1, min(len(few), 2 * engine.shards + more)).astype(np.int64)
             if not _alike(engine, few[places]):
-                return "shards that share a pass differ in their last bits from those that do not"
+                return "shards that share one have other bits"
     except KeyError as error:
         return f"a tensor of {error} rows has none for each token or text"
     except InputError as error:

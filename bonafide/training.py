@@ -48,7 +48,7 @@ class Engine:
         self.packed, self.exact = not self.obstacle, recipe.exact
         self.shards = recipe.shards if recipe.exact else world.size * recipe.accumulation
         replace_dropout(model, self.layout)
-        self.apart = "" if self.packed else "rows of padded texts depend on the longest"
+        self.apart = "" if self.packed else "padded rows depend on the longest text"
         """Why each shard is a pass of its own where sums must be exact; empty where several share one."""
         self.optimizer: Optimizer = self._take()
         self.per_epoch = -(-len(tokens) // recipe.batch_size)
