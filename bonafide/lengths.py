@@ -25,7 +25,9 @@ def separate(model: Any, texts: Texts) -> bool:
     whole, least = model.forward, getattr(model.config, "downsampling_rate", 1)  # CANINE takes no text of 3 characters
 
     @wraps(whole)
-    def forward(input_ids: torch.Tensor, attention_mask: torch.Tensor, **rest: Any) -> Any:
+    def forward(input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **rest: Any) -> Any:
+        if attention_mask is None:
+            raise NotImplementedError("it reads padding as if it were text")
         more = (0, max(0, least - input_ids.shape[1]))
         input_ids, attention_mask = (nn.functional.pad(tensor, more) for tensor in (input_ids, attention_mask))
         lengths = attention_mask.sum(dim=1).clamp(min=least)

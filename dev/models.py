@@ -156,12 +156,13 @@ def stock(split: str, most: int, size: int) -> Floats:
     return np.concatenate([logits.double().softmax(-1).numpy() for logits in batches])
 
 
-def batches(params: Params) -> str:
-    """How the saved model takes texts."""
+def batches(params: Params) -> tuple[str, str]:
+    """How the saved model takes texts, and why it does not take packed ones."""
     model = AutoModelForSequenceClassification.from_pretrained(MODEL, dtype="float32")
     if separate(model, load_task(params.task).probe(MODEL)):
-        return ALONE
-    return PACKED if packing.enable(model) else PADDED
+        return ALONE, "it reads padding as if it were text"
+    why = packing.obstacle(model).partition(", by ")[0]  # a number that depends on the machine
+    return (PADDED if why else PACKED), why
 
 
 def walk(case: str, **recipe: Any) -> Found:
@@ -172,11 +173,11 @@ def walk(case: str, **recipe: Any) -> Found:
         found, validated = go(replace(params, train=replace(params.train, **recipe)))
     except InputError as refusal:
         return Found(case, LATE if TOKENIZED.exists() else REFUSED, str(refusal).removeprefix("base model: "))
-    how, most = batches(params), positions(BASE_MODEL, zoo.POSITIONS)
+    (how, why), most = batches(params), positions(BASE_MODEL, zoo.POSITIONS)
     given = {split: stock(split, most, 1 if how == ALONE else 5) for split in ("validation", "test")}
     loss = load_task(params.task).score(ragged.read(TOKENIZED / "validation").labels, given["validation"])["log_loss"]
     apart = [float(np.abs(found["model"][split] - given[split]).max()) for split in given]
-    return Found(case, how, "", max(*apart, abs(loss - validated["log_loss"])), float(given["test"].std(axis=0).max()))
+    return Found(case, how, why, max(*apart, abs(loss - validated["log_loss"])), float(given["test"].std(axis=0).max()))
 
 
 def quietly(case: str, **recipe: Any) -> Found:

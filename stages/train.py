@@ -135,8 +135,8 @@ def build_engine(model: Any, tokens: Tokens, task: Task, params: Params, world: 
         engine = kind(model, tokens, task.loss, recipe, world, watch)
     except ValueError as error:
         raise InputError(str(error)) from None
-    if not engine.packed and world.rank == 0:
-        say(f"train: {model.config.model_type} does not take packed batches: training on padded ones")
+    if world.rank == 0:
+        say(f"train: {model.config.model_type}: {engine.describe()}")
     if engine.frozen.layers and engine.inputs.below is None and world.rank == 0:
         say("train: each step computes the frozen layers: their output is too large to keep, or cannot be put back in")
     return engine
