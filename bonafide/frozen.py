@@ -106,7 +106,9 @@ class Frozen:
 
 
 def _still(encoder: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
-    below, lowest = embeddings(encoder), list(takewhile(_is_still, layers(encoder)))
+    below, lowest = embeddings(encoder), []
+    with suppress(IndexError):  # layers that share their weights
+        lowest = list(takewhile(_is_still, layers(encoder)))
     return (below, lowest) if below and lowest and all(map(_is_still, below)) else ([], [])
 
 

@@ -5,8 +5,7 @@ of which a batch uses 300: 15 ms of a step of 400 (MiniLM, 2 cores of Zen 3). Wh
 shards at once where the machine's products allow it (`row_products`): 17 ms less than four shards each for itself.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -14,33 +13,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from bonafide.errors import InputError
+from bonafide.placing import deliver, place
 from bonafide.row_products import by_rows
 from bonafide.shards import Layout, Sizes, tree_sum
 
 Grads = tuple[torch.Tensor | None, ...]
 
 _scratch: dict[tuple[Any, ...], list[torch.Tensor]] = {}
-
-
-def deliver(p: nn.Parameter, layout: Layout, write: Callable[[torch.Tensor], object]) -> None:
-    """Have `write` fill the gradient of `p`, or a tensor to add to it where the pass has used `p` before: aside."""
-    if p.grad is None:
-        p.grad = torch.zeros_like(p)
-        layout.used[id(p)] = torch.empty(0, dtype=torch.int64, device=p.device)
-    again = id(p) in layout.written
-    if again and layout.exact:
-        raise InputError("a weight that is used twice cannot be summed by shards: set train.exact to false")
-    layout.written.add(id(p))
-    grad = p.grad
-
-    def add() -> None:
-        layout.used.pop(id(p), None)
-        more = torch.zeros_like(grad)
-        write(more)
-        grad.add_(more)
-
-    layout.aside.do(add if again else partial(write, grad))
 
 
 def sum_rows(g: torch.Tensor, sizes: Sizes, out: torch.Tensor) -> None:
@@ -80,7 +59,8 @@ class _Linear(torch.autograd.Function):
         ctx.save_for_backward(rows, weight)
         product = torch.mm if bias is None else partial(torch.addmm, bias)
         y = by_rows(product, rows, weight.t(), ctx.sizes, layout.least_rows)
-        return y.view(*x.shape[:-1], -1)
+        shaped: torch.Tensor = torch.ops.aten._unsafe_view(y, [*x.shape[:-1], y.shape[-1]])  # noqa: SLF001
+        return shaped  # no view of what is made here: RoCBERT writes into it
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Grads:
@@ -88,9 +68,9 @@ class _Linear(torch.autograd.Function):
         module, layout, sizes = ctx.module, ctx.layout, ctx.sizes
         g, x_grad = grads[0].reshape(-1, weight.shape[0]), None
         if ctx.needs_input_grad[1]:
-            deliver(module.weight, layout, partial(sum_products, g, rows, sizes))
+            deliver(module.weight, layout, sum_products, (g, rows), sizes)
         if ctx.needs_input_grad[2]:
-            deliver(module.bias, layout, partial(sum_rows, g, sizes))
+            deliver(module.bias, layout, sum_rows, (g,), sizes)
         if ctx.needs_input_grad[0]:
             x_grad = by_rows(torch.mm, g, weight, sizes, layout.least_rows).view(*grads[0].shape[:-1], -1)
         return x_grad, None, None, None, None
@@ -119,14 +99,15 @@ class _LayerNorm(torch.autograd.Function):
             call = torch.ops.aten.native_layer_norm_backward
             return call(g, x, weight.shape, mean, scale, weight, bias, mask)[at]  # type: ignore[no-any-return]
 
-        def write(out: torch.Tensor) -> None:
-            shards = zip(*(torch.split_with_sizes(tensor, ctx.sizes) for tensor in flat), strict=True)
+        def write(*tensors: Any) -> None:
+            *rows, sizes, out = tensors
+            shards = zip(*(torch.split_with_sizes(tensor, sizes) for tensor in rows), strict=True)
             out.copy_(tree_sum(backward(shard, 1) for shard in shards))
 
         if ctx.needs_input_grad[1]:
-            deliver(module.weight, layout, write)
+            deliver(module.weight, layout, write, flat, ctx.sizes)
         if ctx.needs_input_grad[2]:
-            deliver(module.bias, layout, partial(sum_rows, flat[0], ctx.sizes))
+            deliver(module.bias, layout, sum_rows, (flat[0],), ctx.sizes)
         return backward(flat, 0).view_as(rowed[0]).to(rowed[0].dtype), None, None, None, None
 
 
@@ -161,8 +142,8 @@ class _Embedding(torch.autograd.Function):
     def backward(ctx: Any, *grads: torch.Tensor) -> Grads:
         table, layout = ctx.module.weight, ctx.layout
         ids, g = ctx.saved_tensors[0].flatten(), grads[0].flatten(0, -2)
-        if layout.queued:
-            deliver(table, layout, partial(sum_by_id, ids, g, ctx.sizes))
+        if layout.queued or id(table) in layout.shared:
+            deliver(table, layout, sum_by_id, (ids, g), ctx.sizes)
             return None, None, None, None
 
         def write(out: torch.Tensor) -> None:
@@ -174,64 +155,20 @@ class _Embedding(torch.autograd.Function):
             out.index_copy_(0, used, total)
             layout.used[id(table)] = used
 
-        deliver(table, layout, write)
+        place(table, layout, write, lambda: iter(()))  # not known to be used twice
         return None, None, None, None
 
 
 def _linear(module: nn.Linear, layout: Layout, x: torch.Tensor) -> torch.Tensor:
-    if not layout.by_rows:
-        return nn.Linear.forward(module, x)
     return _Linear.apply(x, module.weight, module.bias, module, layout)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _layer_norm(module: nn.LayerNorm, layout: Layout, x: torch.Tensor) -> torch.Tensor:
-    if not layout.by_rows:
-        return nn.LayerNorm.forward(module, x)
     return _LayerNorm.apply(x, module.weight, module.bias, module, layout)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _embedding(module: nn.Embedding, layout: Layout, ids: torch.Tensor) -> torch.Tensor:
-    if not layout.by_rows:
-        return nn.Embedding.forward(module, ids)
     return _Embedding.apply(ids, module.weight, module, layout)  # type: ignore[no-any-return, no-untyped-call]
 
 
 KNOWN: dict[type[nn.Module], Any] = {nn.Linear: _linear, nn.LayerNorm: _layer_norm, nn.Embedding: _embedding}
-
-
-def take_over(model: nn.Module, layout: Layout) -> list[str]:
-    """Have every module of a known kind write its gradients; the names of those with trained weights that are none."""
-    others = []
-    for name, module in model.named_modules():
-        trained = [p for p in module.parameters(recurse=False) if p.requires_grad]
-        if type(module) in KNOWN:
-            module.forward = partial(KNOWN[type(module)], module, layout)
-            for p in trained:
-                layout.taken.add(id(p))
-                p.register_hook(partial(_refuse, f"{name} ({type(module).__name__})", layout))
-        elif trained:
-            others.append(f"{name} ({type(module).__name__})")
-    return others
-
-
-def _refuse(name: str, layout: Layout, grad: torch.Tensor | None) -> None:
-    """Autograd has a gradient only for a weight that is used past its module's `forward`, which would overwrite it."""
-    if grad is not None and layout.by_rows:
-        raise InputError(f"{name} is used outside of its own forward: this architecture cannot be trained packed")
-
-
-@contextmanager
-def written(trained: Iterable[nn.Parameter], layout: Layout) -> Iterator[None]:
-    """A forward and backward pass, after which every gradient is that of this pass, zero where it did not reach."""
-    layout.written.clear()
-    grads = [(id(p), p.grad) for p in trained if p.grad is not None]
-    for name, grad in grads:
-        if name not in layout.taken:
-            grad.zero_()
-    yield
-    layout.clear()
-    unreached = layout.taken - layout.written
-    for name, grad in grads:
-        if name in unreached:
-            grad.zero_()
-            layout.used.pop(name, None)

@@ -1,6 +1,7 @@
 """A model over a whole split: batches by length, packed where the model takes it, results in the split's own order."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,3 +29,9 @@ def predict_all(model: Any, tokens: Tokens, view: Callable[[Any, Batch], Floats]
     result = np.empty_like(stacked)
     result[order] = stacked
     return result
+
+
+def load(kind: Any, folder: Path) -> Any:
+    """A model in fp32, on the GPU where there is one."""
+    model = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype="float32")
+    return model.to("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,4 +1,4 @@
-"""A model folder, checked without loading it: no code to run, whole weights, and a vocabulary that fits them."""
+"""A model folder, checked without loading it: no code to run, and whole weights of a known architecture."""
 
 import json
 import runpy
@@ -9,7 +9,6 @@ from typing import Any
 from bonafide.errors import InputError
 
 MAX_HEADER = 100_000_000  # bytes, safetensors' own limit
-WIDTHS = ("hidden_size", "embedding_size", "d_model", "dim", "n_embd", "word_embed_proj_dim")
 CODE = ("auto_map", "custom_pipelines")
 
 
@@ -20,11 +19,9 @@ def check_model(folder: Path) -> str:
         if (folder / name).exists():
             refuse_code(folder / name)
     check_shards(folder)
-    shapes = {name: shape for file in weights(folder) for name, shape in read_shapes(file).items()}
-    architecture = check_architecture(config)
-    check_embedding(config, shapes)
-    check_vocabulary(folder, config)
-    return architecture
+    for file in weights(folder):
+        read_shapes(file)
+    return check_architecture(config)
 
 
 def weights(folder: Path) -> list[Path]:
@@ -100,44 +97,3 @@ def read_shapes(path: Path) -> dict[str, list[int]]:
     if size != whole:
         raise InputError(f"base model: {path.name} is truncated or damaged: it has {size:,} bytes of {whole:,}")
     return shapes
-
-
-def check_embedding(config: dict[str, Any], shapes: dict[str, list[int]]) -> None:
-    """Raise InputError unless a tensor has the shape (vocab_size, width) that config.json declares."""
-    rows, widths = config.get("vocab_size"), sorted({config[key] for key in WIDTHS if isinstance(config.get(key), int)})
-    if not any(shape == [rows, width] for shape in shapes.values() for width in widths):
-        matrices = {tuple(shape): name for name, shape in shapes.items() if len(shape) == 2}
-        largest = max(matrices, default=None)
-        found = f"the longest matrix is {matrices[largest]!r:.80} {largest}" if largest else "no matrix is"
-        raise InputError(
-            f"base model: config.json declares an embedding of {rows} x {'/'.join(map(str, widths))},"
-            f" the weights have none ({found} there): they are of another architecture"
-        )
-
-
-def check_vocabulary(folder: Path, config: dict[str, Any]) -> None:
-    """Raise InputError where the tokenizer has more tokens than the embedding has rows, or is not there."""
-    tokens, rows = count_tokens(folder), config["vocab_size"]
-    if tokens > rows:
-        raise InputError(
-            f"base model: the tokenizer has {tokens:,} tokens, the embedding {rows:,} rows: they do not belong together"
-        )
-
-
-def count_tokens(folder: Path) -> int:
-    """The highest token id and one, or 0 for a SentencePiece model, whose format is not read here."""
-    if (folder / "tokenizer.json").exists():
-        content = read_object(folder / "tokenizer.json")
-        try:
-            vocabulary = content["model"]["vocab"]
-            ids = vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary))
-            return 1 + int(max([*ids, *(token["id"] for token in content.get("added_tokens", []))]))
-        except (KeyError, TypeError, ValueError):
-            raise InputError("base model: tokenizer.json has no vocabulary") from None
-    if (folder / "vocab.txt").exists():
-        return len((folder / "vocab.txt").read_bytes().splitlines())
-    if (folder / "vocab.json").exists():
-        return len(read_object(folder / "vocab.json"))
-    if any(folder.glob("*.model")):
-        return 0
-    raise InputError("base model: no tokenizer (tokenizer.json, vocab.txt, vocab.json or *.model)")

@@ -24,11 +24,10 @@ class Seen:
 
     def __init__(self, engine: Engine, watch: Stopwatch, done: int, profile_steps: int) -> None:
         """Measure what the machine could do at the job's shapes: 0.5 s."""
-        config: Any = engine.model.config
-        inner = getattr(config, "intermediate_size", None) or getattr(config, "hidden_dim", 4 * config.hidden_size)
+        width, inner = widths(engine.model.config)
         mean = round(float(engine.tokens.lengths.mean()) * engine.recipe.batch_size)
         device = str(next(engine.model.parameters()).device)
-        self.shape = (max(1, mean), config.hidden_size, inner)
+        self.shape = (max(1, mean), width, inner)
         self.peak, self.flops = matrix_rate(device, engine.layout.products, *self.shape), computed(engine)
         self.watch, self.energy, self.done = watch, Energy(), done
         self.device = f"{device}, products in {str(engine.layout.products).removeprefix('torch.')}"
@@ -60,6 +59,14 @@ class Seen:
         for made in (path, self.profiler.path):
             if made.exists():
                 tracking.attach(made)
+
+
+def widths(config: Any) -> tuple[int, int]:
+    """The widths of a layer's input and of the widest within it, as far as a config names them."""
+    part = config.encoder if hasattr(config, "encoder") else config.get_text_config()
+    width = part.hidden_size
+    found = (getattr(part, name, None) for name in ("intermediate_size", "hidden_dim"))
+    return width, next((inner for inner in found if isinstance(inner, int)), 4 * width)
 
 
 def computed(engine: Engine) -> float:

@@ -15,6 +15,7 @@ from torch import nn
 
 from bonafide import chance
 from bonafide.aside import Aside
+from bonafide.errors import InputError
 
 Sizes = list[int]
 """Rows of each shard, in order."""
@@ -27,6 +28,8 @@ class Layout:
         """Nothing is laid out before `set`; `device` is the model's, None the CPU."""
         self.move(device or torch.device("cpu"))
         self.by_rows: dict[int, Sizes] = {}
+        self.texts: Sizes = []
+        """Of each shard."""
         self.row_words: dict[int, torch.Tensor] = {}
         """By number of rows, what `chance` draws from; empty where numpy draws."""
         self.key = self.first_shard = 0
@@ -42,6 +45,14 @@ class Layout:
         """Where the gradients of weights are computed."""
         self.taken: set[int] = set()
         """The id of each parameter whose gradient its module writes, not autograd."""
+        self.copied: set[int] = set()
+        """Of these, the id of each that is copied for each shard."""
+        self.shared: set[int] = set()
+        """The id of each parameter that a pass uses several times."""
+        self.parts: dict[int, list[torch.Tensor]] = {}
+        """By the id of such a one, the sum of its uses so far, of each shard."""
+        self.settled = False
+        """Whether these are known."""
         self.written: set[int] = set()
         """The id of each parameter whose gradient of the present pass is there."""
         self.used: dict[int, torch.Tensor] = {}
@@ -56,7 +67,7 @@ class Layout:
     def set(self, lengths: Sequence[int], cuts: Sequence[int], key: int, first_shard: int) -> None:
         """Rows of each text, boundaries of shards in texts, the step's key of chance and the number of its shard 0."""
         rows = [0, *accumulate(lengths)]
-        texts = [end - start for start, end in pairwise(cuts)]
+        self.texts = texts = [end - start for start, end in pairwise(cuts)]
         self.by_rows = {len(lengths): texts, rows[-1]: [rows[end] - rows[start] for start, end in pairwise(cuts)]}
         self.key, self.first_shard = key, first_shard
         if self.queued:
@@ -66,6 +77,22 @@ class Layout:
     def sizes(self, tensor: torch.Tensor) -> Sizes:
         """The shards of a tensor (..., d) with a row for each token or for each text; KeyError for any other."""
         return self.by_rows[tensor[..., 0].numel()]
+
+    def dim(self, x: torch.Tensor) -> int | None:
+        """The dimension of x in which there is a row for each token, or else for each text; None if there is none.
+
+        Not the last one of features. Of several, heads among them, it is the one whose rows lie farthest apart.
+        """
+        dims = range(x.ndim - (x.is_floating_point() and x.ndim > 1))
+        for rows in sorted(self.by_rows, reverse=True):
+            found = [dim for dim in dims if x.shape[dim] == rows]
+            if found:
+                return max(found, key=x.stride)
+        return None
+
+    def writes(self, module: nn.Module) -> bool:
+        """Whether the gradients of a module's weights, if it has some to train, are written by the module."""
+        return all(p is None or not p.requires_grad or id(p) in self.taken for p in module._parameters.values())  # noqa: SLF001
 
     def clear(self) -> None:
         """Modules work as in stock torch until the next `set`."""
@@ -100,9 +127,17 @@ class Dropout(nn.Module):
         """Return x with dropped elements zero and the others scaled up, in training only."""
         if not (self.training and self.p):
             return x
+        if x[..., 0].numel() not in self.layout.by_rows:
+            return self._drop_elsewhere(x)
         if self.layout.queued:
             return chance.drop(x, self.p, self.layout.row_words[x[..., 0].numel()], self.site)
         return x * self.layout.keep(x, self.p, self.site)
+
+    def _drop_elsewhere(self, x: torch.Tensor) -> torch.Tensor:
+        """By torch's chance, which an engine seeds for each pass: rows of neither texts nor tokens have no shard."""
+        if self.layout.exact:
+            raise InputError(f"{tuple(x.shape)}: no row for each token is dropped here: set train.exact to false")
+        return nn.functional.dropout(x, self.p, training=True)
 
 
 def replace_dropout(model: nn.Module, layout: Layout) -> None:

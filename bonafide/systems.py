@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import AutoModel, AutoModelForSequenceClassification
 
 from bonafide import baselines, packing
-from bonafide.inference import predict_all
+from bonafide.inference import load, predict_all
+from bonafide.lengths import separate
 from bonafide.paths import BASE_MODEL, MODEL
 from bonafide.ragged import Tokens
 from tasks import Floats, Ints, Task
@@ -27,10 +27,11 @@ def predict(
         metric, direction = task.PRIMARY_METRIC
         return task.score(labels, probabilities)[metric] * (1 if direction == "max" else -1)
 
-    model = load(AutoModelForSequenceClassification, MODEL)
-    packing.enable(model)
+    model = load_classifier(task, MODEL)
     ours = {split: predict_all(model, found, task.predict) for split, found in evaluated.items()}
     base = load(AutoModel, BASE_MODEL)
+    if base.config.is_encoder_decoder:
+        base = base.get_encoder()
     views = {split: predict_all(base, found, baselines.embed) for split, found in tokens.items()}
     terms = baselines.tfidf_features(texts)
     return {
@@ -45,7 +46,9 @@ def predict(
     }
 
 
-def load(kind: Any, folder: Path) -> Any:
-    """A model in fp32, on the GPU where there is one."""
-    model = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype="float32")
-    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+def load_classifier(task: Task, folder: Path) -> Any:
+    """A trained model that takes packed batches if it can, and padded ones if not."""
+    model = load(AutoModelForSequenceClassification, folder)
+    separate(model, task.probe(folder))
+    packing.enable(model)
+    return model

@@ -16,15 +16,30 @@ def choose(model: Any, trainable: str, lora_rank: int, frozen_layers: int) -> An
     if trainable == "head":
         _freeze(encoder)
     elif frozen_layers:
-        try:
-            found = layers(encoder)
-        except IndexError:
-            raise InputError(f"train.frozen_layers: {model.config.model_type} shares one layer's weights") from None
-        if frozen_layers > len(found):
-            raise InputError(f"train.frozen_layers: {frozen_layers}, but the encoder has {len(found)}")
-        for module in (*embeddings(encoder), *found[:frozen_layers]):
+        for module in (*_tables(encoder), *_lowest(encoder, frozen_layers)):
             _freeze(module)
+    if not any(p.requires_grad for p in model.parameters()):
+        raise InputError(f"train.trainable: {trainable}: {model.config.model_type} has no head of its own to train")
     return model
+
+
+def _lowest(encoder: Any, count: int) -> list[nn.Module]:
+    """The lowest layers."""
+    try:
+        found = layers(encoder)
+    except (IndexError, AttributeError):
+        raise InputError(f"train.frozen_layers: {encoder.config.model_type} has no list of layers of its own") from None
+    if count > len(found):
+        raise InputError(f"train.frozen_layers: {count}, but the encoder has {len(found)}")
+    return [*found[:count]]
+
+
+def _tables(encoder: Any) -> list[nn.Module]:
+    """The embeddings, by whatever name."""
+    try:
+        return [*embeddings(encoder), encoder.get_input_embeddings()]
+    except (NotImplementedError, AttributeError):
+        return embeddings(encoder)
 
 
 def merge(model: Any) -> Any:
@@ -37,10 +52,18 @@ def _add_lora(model: Any, rank: int) -> Any:
         from peft import LoraConfig, TaskType, get_peft_model  # an extra: [lora]
     except ImportError:
         raise InputError("train.trainable: lora needs peft: pip install 'bonafide[lora]'") from None
-    prefix = model.base_model_prefix
-    low = [f"{prefix}.{name}" for name, part in model.base_model.named_modules() if isinstance(part, nn.Linear)]
+    from transformers.pytorch_utils import Conv1D
+
+    prefix, kind = model.base_model_prefix, model.config.model_type
+    named = model.base_model.named_modules(remove_duplicate=False)
+    linear = ((name, part) for name, part in named if isinstance(part, nn.Linear | Conv1D) and "router" not in name)
+    found = {f"{prefix}.{name}": part for name, part in linear}  # a router gives more than a product
+    if not found:
+        raise InputError(f"train.trainable: lora: {kind} has no linear layers that peft knows")
+    if len({id(part.weight) for part in found.values()}) < len(found):
+        raise InputError(f"train.trainable: lora: {kind} has the same weights in several layers")
     head = [name for name, part in model.named_children() if name != prefix and any(True for _ in part.parameters())]
-    config = LoraConfig(TaskType.SEQ_CLS, r=rank, lora_alpha=2 * rank, target_modules=low, modules_to_save=head)
+    config = LoraConfig(TaskType.SEQ_CLS, r=rank, lora_alpha=2 * rank, target_modules=[*found], modules_to_save=head)
     return get_peft_model(model, config)
 
 

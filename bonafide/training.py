@@ -14,16 +14,18 @@ import torch
 
 from bonafide.aside import Aside, mostly_trained
 from bonafide.batch import Batch
+from bonafide.by_shard import take_over
 from bonafide.frozen import Frozen
-from bonafide.gradients import take_over, written
 from bonafide.graphs import Graphs
 from bonafide.optimizer import FlatAdamW, Optimizer
-from bonafide.packing import enable, lay_out
+from bonafide.packing import lay_out, obstacle
+from bonafide.placing import written
 from bonafide.plan import Recipe, Step, cut, generator, schedule
 from bonafide.precision import product_dtype
 from bonafide.ragged import Tokens
 from bonafide.resident import send
 from bonafide.row_products import least_rows
+from bonafide.settled import settle
 from bonafide.shards import Layout, replace_dropout, tree_sum
 from bonafide.slots import Slots, Texts, fill, slots
 from bonafide.world import World
@@ -37,25 +39,27 @@ class Engine:
     """A model in training: its optimizer, its shards, and the other processes that it adds up with."""
 
     def __init__(self, model: Any, tokens: Tokens, loss: Loss, recipe: Recipe, world: World, watch: Watch) -> None:
-        """Make the model take packed batches and shards; ValueError where it cannot and the recipe needs it."""
+        """Make the model take packed batches and shards where it can; `reasons` says why it does not."""
         self.model, self.tokens, self.loss = model, tokens, loss
         self.recipe, self.world, self.watch = recipe, world, watch
-        self.packed, self.layout = enable(model), Layout(next(model.parameters()).device)
-        parts, name = world.size * recipe.accumulation, model.config.model_type
-        if recipe.exact and not self.packed and parts > 1:
-            raise ValueError(f"{name} cannot be packed, nor exact in parts: set train.exact to false")
-        self.shards = recipe.shards if recipe.exact and self.packed else parts
-        self.layout.exact = recipe.exact and self.shards > 1
+        self.layout = Layout(next(model.parameters()).device)
+        self.obstacle = obstacle(model)
+        """Why batches are padded; empty where they are packed."""
+        self.packed, self.exact = not self.obstacle, recipe.exact
+        self.shards = recipe.shards if recipe.exact else world.size * recipe.accumulation
         replace_dropout(model, self.layout)
+        self.apart = "" if self.packed else "padded rows depend on the longest text"
+        """Why each shard is a pass of its own where sums must be exact; empty where several share one."""
         self.optimizer: Optimizer = self._take()
         self.per_epoch = -(-len(tokens) // recipe.batch_size)
 
     def _take(self) -> Optimizer:
         """Take the model over: gradients in place, what frozen layers give kept, trained weights end to end."""
         model, layout = self.model, self.layout
+        layout.exact = self.packed and self.recipe.exact and self.shards > 1
         others = take_over(model, layout) if self.packed else []
         if others and layout.exact:
-            raise ValueError(f"{others[0]} cannot be summed by shards: set train.exact to false")
+            self.apart = f"{others[0]} holds weights beside modules"
         if self.packed or layout.queued:
             layout.products = product_dtype(self.recipe.precision, on_gpu=layout.queued)
         shares = self.packed and not layout.queued and mostly_trained(model)
@@ -69,8 +73,28 @@ class Engine:
         optimizer = FlatAdamW(model, self.recipe.weight_decay)
         layout.lowered = {} if layout.products == torch.float32 else optimizer.lower(model, layout.products)
         self.longest = int(self.inputs.lengths.max())
-        self.compute = Graphs(self._compute, layout, optimizer.gradient) if self.fills else self._compute
+        self.optimizer, self.compute = optimizer, self._compute
+        self._settle()
+        if self.fills:
+            self.compute = Graphs(self._compute, layout, optimizer.gradient)
         return optimizer
+
+    def _settle(self) -> None:
+        """Let several shards share a pass if that changes no bit, else give each its own."""
+        if self.packed:
+            self.apart = settle(self) if not self.apart else self.apart
+        if self.apart:
+            self.layout.exact = False
+            self.layout.taken -= self.layout.copied
+
+    def describe(self) -> str:
+        """How texts are laid out and gradients summed, and why not otherwise: one line."""
+        parts = f"padded texts ({self.obstacle})" if self.obstacle else "packed texts"
+        if not self.recipe.exact:
+            return f"{parts}, sums not exact (train.exact is false)"
+        return f"{parts}, exact sums" + (
+            f", each of {self.shards} shards a pass of its own ({self.apart})" if self.apart else ""
+        )
 
     def steps(self, done: int = 0) -> Iterator[Step]:
         """Train in place from step `done` + 1 on, yielding after each step."""
@@ -92,25 +116,27 @@ class Engine:
         """Leave the gradient of the mean loss of texts `rows` in the parameters; return the loss."""
         ordered, cuts = cut(rows, self.tokens.lengths, self.shards)
         mine = self.shards // self.world.size
-        each = mine // self.recipe.accumulation
+        each = 1 if self.apart and self.recipe.exact else mine // self.recipe.accumulation
         firsts = range(self.world.rank * mine, (self.world.rank + 1) * mine, each)
         assert isinstance(self.optimizer, FlatAdamW)  # noqa: S101
         flat, tail = self.optimizer.gradient, self.optimizer.tail
         room = slots(self.inputs.lengths[ordered], cuts, self.longest) if self.fills else None
-
-        def part(first: int) -> torch.Tensor:
-            flat[tail] = self._pass(ordered, cuts[first : first + each + 1], key, first, room)
-            return flat
-
+        passes = (self.pass_alone(ordered, cuts[first : first + each + 1], key, first, room) for first in firsts)
         if len(firsts) > 1:
-            flat.copy_(tree_sum(part(first).clone() for first in firsts))
+            flat.copy_(tree_sum(gradient.clone() for gradient in passes))
         else:
-            part(firsts[0])
+            next(passes)
         with self.watch("reduce"):
             self.world.sum(flat)
         if len(firsts) * self.world.size > 1:
             self.layout.used.clear()  # others may have had other words
         return flat[tail].clone()
+
+    def pass_alone(self, ordered: Ints, cuts: Ints, key: int, shard: int, room: Slots | None) -> torch.Tensor:
+        """The optimizer's vector of gradients after a pass, with the pass's loss in its place."""
+        assert isinstance(self.optimizer, FlatAdamW)  # noqa: S101
+        self.optimizer.gradient[self.optimizer.tail] = self._pass(ordered, cuts, key, shard, room)
+        return self.optimizer.gradient
 
     def _pass(self, ordered: Ints, cuts: Ints, key: int, shard: int, room: Slots | None) -> torch.Tensor:
         """Leave the gradient of shards from `shard` on in the parameters; return their part of the mean loss."""
@@ -120,7 +146,7 @@ class Engine:
             batch = self._batch(texts, len(ordered)) if len(texts.rows) else None  # a last batch may have few texts
             self.layout.set(batch.lengths if batch else [], texts.cuts.tolist(), key, shard)
         with self.watch("forward and backward"):
-            torch.manual_seed(key)  # for chance that is no nn.Dropout, in architectures of their own
+            torch.manual_seed(key + shard)  # for chance that is no nn.Dropout, in architectures of their own
             losses = self.compute(batch) if batch else self._nothing()
         return tree_sum(losses[first:end].sum() for first, end in pairwise(texts.cuts.tolist()))
 

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transformers import AutoModelForSequenceClassification
 
-from bonafide import packing, personal, ragged, systems
+from bonafide import personal, ragged, systems
 from bonafide.errors import InputError
 from bonafide.inference import predict_all
 from bonafide.model_files import check_model
@@ -40,8 +39,7 @@ def load(folder: Path, config: Config) -> Reader:
     check_model(folder)
     task = load_task(config["task"])
     processor = task.load_processor(folder)
-    model = systems.load(AutoModelForSequenceClassification, folder)
-    packing.enable(model)
+    model = systems.load_classifier(task, folder)
 
     def predict(texts: Sequence[str]) -> Floats:
         masked = mask(texts) if config["mask"] else texts

@@ -7,7 +7,6 @@ out  data/tokenized/     <split>/{input_ids,offsets,labels,ids}.npy, processor/,
      reports/tokenize.json
 """
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 from bonafide import ragged
 from bonafide.errors import InputError
 from bonafide.files import write_json
+from bonafide.loadable import positions
 from bonafide.params import Params
 from bonafide.paths import BASE_MODEL, QUARANTINE, TOKENIZED, TRUNCATION, VALIDATED
 from bonafide.stage import run_stage
@@ -31,9 +31,8 @@ def tokenize(params: Params) -> Metrics:
     task = load_task(params.task)
     check_positions(params.tokenize.max_length)
     labels = params.data.labels
-    copy_processor()
+    processor = copy_processor(task)
     write_json(TOKENIZED / "labels.json", labels)
-    processor = task.load_processor(PROCESSOR)
     tables = sorted(path for path in VALIDATED.glob("*.parquet") if path != QUARANTINE)
     facts = {path.stem: tokenize_split(path, task, processor, labels, params.tokenize.max_length) for path in tables}
     write_json(TRUNCATION, facts)
@@ -42,20 +41,19 @@ def tokenize(params: Params) -> Metrics:
 
 def check_positions(max_length: int) -> None:
     """Refuse texts longer than the base model has positions for."""
-    config = json.loads((BASE_MODEL / "config.json").read_text(encoding="utf-8"))
-    positions = config.get("max_position_embeddings", max_length)
-    if max_length > positions:
-        raise InputError(
-            f"params.yaml: tokenize.max_length: {max_length} is above the base model's {positions} positions"
-        )
+    most = positions(BASE_MODEL, max_length)
+    if max_length > most:
+        raise InputError(f"params.yaml: tokenize.max_length: {max_length} is above the base model's {most} positions")
 
 
-def copy_processor() -> None:
-    """Keep the tokenizer's own files, and config.json, by which transformers knows its class."""
+def copy_processor(task: Task) -> Any:
+    """Keep the tokenizer's own files, and config.json, by which transformers knows its class; return the tokenizer."""
     PROCESSOR.mkdir(parents=True, exist_ok=True)
     for path in sorted(BASE_MODEL.iterdir()):
         if "safetensors" not in path.name:
             shutil.copyfile(path, PROCESSOR / path.name)
+    task.settle_processor(PROCESSOR)
+    return task.load_processor(PROCESSOR)
 
 
 def tokenize_split(path: Path, task: Task, processor: Any, labels: list[str], max_length: int) -> dict[str, float]:

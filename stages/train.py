@@ -14,6 +14,7 @@ import shutil
 import sys
 from contextlib import suppress
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from bonafide.environment import die_with_parent, fingerprint
 from bonafide.errors import InputError
 from bonafide.files import make_readable
 from bonafide.fully_sharded import ShardedEngine
+from bonafide.lengths import separate
 from bonafide.lineage import resume_key
 from bonafide.optimizer import FlatAdamW, State
 from bonafide.params import Params, load_params
@@ -35,6 +37,7 @@ from bonafide.plan import Recipe
 from bonafide.printable import say
 from bonafide.ragged import Tokens
 from bonafide.resumable import Run
+from bonafide.saved import Sample
 from bonafide.seen import Seen
 from bonafide.stage import run_stage
 from bonafide.trainable import choose, merge
@@ -49,29 +52,37 @@ SHAPES_NOTHING = ("train.profile_steps", "train.processes")  # the latter if exa
 
 def train(params: Params) -> Metrics:
     """Train with early stopping; return the best epoch's validation metrics."""
-    task, world = load_task(params.task), join(params)
+    world = join(params)
     folder = runs.state() / "checkpoints" / checkpoint_key(params)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock" if world.rank == 0 else f"{folder}.{world.rank}.lock", timeout=30):
-        model, vocabulary, tokens, validation = prepare(params, task)
-        watch = Stopwatch("cuda" if torch.cuda.is_available() else "cpu")
-        engine = build_engine(model, tokens, task, params, world, watch)
-        checkpoints = Parts(folder, say, world) if params.train.sharding == "full" else Checkpoints(folder, say)
-        run = Run(engine, checkpoints, task, engine.frozen.cache(validation), params.train.patience)
-        run.resume()
-        run.train(Seen(engine, watch, run.done, params.train.profile_steps) if world.rank == 0 else None)
-        run.checkpoints.finish()  # from here on rank 0 alone writes
-        weights = engine.whole(run.best.weights) if isinstance(engine, ShardedEngine) else run.best.weights
-        launch.leave()
-        if world.rank > 0:
-            return {}
-        run.history.write()
-        if run.sharded:
-            model, vocabulary, *_ = prepare(params, task)  # once more, whole, on the CPU
-        elif isinstance(engine.optimizer, FlatAdamW):
-            engine.optimizer.release()
-        save(model, weights, vocabulary)
-        run.checkpoints.remove()
+        return fit(params, load_task(params.task), world, folder)
+
+
+def fit(params: Params, task: Task, world: World, folder: Path) -> Metrics:
+    """Train with checkpoints in `folder`, save the best epoch and prove that it is what was validated."""
+    model, vocabulary, tokens, validation = prepare(params, task)
+    watch = Stopwatch("cuda" if torch.cuda.is_available() else "cpu")
+    engine = build_engine(model, tokens, task, params, world, watch)
+    checkpoints = Parts(folder, say, world) if params.train.sharding == "full" else Checkpoints(folder, say)
+    run = Run(engine, checkpoints, task, engine.frozen.cache(validation), params.train.patience)
+    run.resume()
+    run.train(Seen(engine, watch, run.done, params.train.profile_steps) if world.rank == 0 else None)
+    run.checkpoints.finish()  # from here on rank 0 alone writes
+    weights = engine.whole(run.best.weights) if isinstance(engine, ShardedEngine) else run.best.weights
+    launch.leave()
+    if world.rank > 0:
+        return {}
+    run.history.write()
+    if run.sharded:
+        model, vocabulary, _, validation = prepare(params, task)  # once more, whole, on the CPU
+    elif isinstance(engine.optimizer, FlatAdamW):
+        engine.optimizer.release()
+    load(model, weights)
+    validated = Sample(model, validation, task)
+    save(model, vocabulary)
+    validated.check()
+    run.checkpoints.remove()
     return {"train/steps": run.done, "train/best_epoch": run.best.epoch} | {
         f"train/best/{name}": value for name, value in run.best.metrics.items()
     }
@@ -98,14 +109,23 @@ def prepare(params: Params, task: Task) -> tuple[Any, Vocabulary, Tokens, Tokens
     splits = [ragged.read(TOKENIZED / name) for name in ("train", "validation")]
     torch.manual_seed(params.seed)  # the head's first weights
     model = task.build_model(BASE_MODEL, labels, params.train.dropout)
+    separate(model, task.probe(BASE_MODEL))
     model = choose(model, params.train.trainable, params.train.lora_rank, params.train.frozen_layers)
     if params.train.gradient_checkpointing:
-        model.activation_checkpointing_enable({"use_reentrant": False})
+        checkpoint_activations(model)
     if params.train.sharding == "none":
         model.to("cuda" if torch.cuda.is_available() else "cpu")
     vocabulary = Vocabulary(model, splits, model.config.pad_token_id or 0)
     tokens, validation = (vocabulary.translate(split) for split in splits)
     return model, vocabulary, tokens, validation
+
+
+def checkpoint_activations(model: Any) -> None:
+    """Have activations computed again backward; InputError where the architecture cannot."""
+    try:
+        model.activation_checkpointing_enable({"use_reentrant": False})
+    except ValueError as error:
+        raise InputError(f"train.gradient_checkpointing: {error}") from None
 
 
 def build_engine(model: Any, tokens: Tokens, task: Task, params: Params, world: World, watch: Stopwatch) -> Engine:
@@ -117,22 +137,25 @@ def build_engine(model: Any, tokens: Tokens, task: Task, params: Params, world: 
         engine = kind(model, tokens, task.loss, recipe, world, watch)
     except ValueError as error:
         raise InputError(str(error)) from None
-    if not engine.packed and world.rank == 0:
-        say(f"train: {model.config.model_type} does not take packed batches: training on padded ones")
+    if world.rank == 0:
+        say(f"train: {model.config.model_type}: {engine.describe()}")
     if engine.frozen.layers and engine.inputs.below is None and world.rank == 0:
         say("train: each step computes the frozen layers: their output is too large to keep, or cannot be put back in")
     return engine
 
 
-def save(model: Any, weights: State, vocabulary: Vocabulary) -> None:
-    """Write the best weights, as an ordinary model of transformers, and the tokenizer that belongs to them."""
+def load(model: Any, weights: State) -> None:
+    """Put the best weights back into the model."""
     trained = dict(model.named_parameters())
     with torch.no_grad():
         for name, weight in weights.items():
             trained[name].copy_(weight)
+
+
+def save(model: Any, vocabulary: Vocabulary) -> None:
+    """Write an ordinary model of transformers, and the tokenizer that belongs to it."""
     vocabulary.restore()
     whole = merge(model)
-    whole.set_attn_implementation("sdpa")
     whole.save_pretrained(MODEL)
     for path in sorted((TOKENIZED / "processor").iterdir()):
         if path.name != "config.json":

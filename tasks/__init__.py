@@ -35,11 +35,17 @@ class Task(Protocol):
     def load_processor(self, source: Path) -> Any:
         """The tokenizer of a model folder."""
 
+    def settle_processor(self, folder: Path) -> None:
+        """Put into a tokenizer's files what a stock pipeline needs to make the batches that are trained on."""
+
     def encode(self, texts: Sequence[str], processor: Any, max_length: int) -> tuple[list[list[int]], Ints]:
         """Model inputs of each row and its full length in tokens (before cutting), (n,) int64."""
 
     def build_model(self, source: Path, labels: Sequence[str], dropout: float) -> Any:
         """The base model with a fresh head."""
+
+    def probe(self, source: Path) -> list[list[int]]:
+        """Model inputs of some texts of different lengths, to try a model on."""
 
     def loss(self, logits: Any, labels: Any) -> Any:
         """Nats of each text, (n,), from fp32 logits (n, classes) and labels (n,): tensors."""

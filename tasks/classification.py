@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
+from bonafide import pretrained, processors
 from bonafide.errors import InputError
 from bonafide.metrics import from_sums, row_sums
 from tasks import Floats, Ints, Metrics
@@ -45,23 +44,8 @@ def _expect(description: str, name: str, **kwargs: Any) -> dict[str, Any]:
     return {"type": f"expect_{name}", "kwargs": kwargs, "description": description}
 
 
-def load_processor(source: Path) -> Any:
-    """The fast tokenizer in `source`."""
-    from transformers import AutoTokenizer  # 3 s: validate asks for expectations only
-
-    return AutoTokenizer.from_pretrained(source, use_fast=True, local_files_only=True)
-
-
-def encode(texts: Sequence[str], processor: Any, max_length: int) -> tuple[list[list[int]], Ints]:
-    """Token ids of each text, cut to `max_length` with the special tokens kept, and its uncut length, (n,) int64."""
-    rust = processor.backend_tokenizer
-    rust.no_padding()
-    rust.enable_truncation(max_length)
-    special = rust.num_special_tokens_to_add(is_pair=False)
-    encoded = rust.encode_batch(list(texts))
-    rust.no_truncation()
-    lengths = [len(e.ids) + sum(len(rest.ids) - special for rest in e.overflowing) for e in encoded]
-    return [e.ids for e in encoded], np.array(lengths, dtype=np.int64)
+load_processor, settle_processor = processors.load, processors.settle
+encode, probe = processors.encode, processors.probe
 
 
 def loss(logits: Any, labels: Any) -> Any:
@@ -76,24 +60,31 @@ def build_model(source: Path, labels: Sequence[str], dropout: float) -> Any:
 
     Attention probabilities are not dropped: the fast scaled-dot-product kernels do not support it.
     """
-    from transformers import AutoConfig, AutoModelForSequenceClassification
-
-    config = AutoConfig.from_pretrained(source, local_files_only=True)
-    for name in [name for name in config.to_dict() if "dropout" in name]:
-        setattr(config, name, 0.0 if "attention" in name or "attn" in name else dropout)
+    config = pretrained.read_config(source)
+    _set_dropout(config, dropout)
+    if getattr(config, "attention_type", "") == "block_sparse":  # it gives it up for good at the first short batch
+        config.attention_type = "original_full"
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: index for index, label in enumerate(labels)}
-    options = {"local_files_only": True, "use_safetensors": True, "dtype": "float32", "output_loading_info": True}
-    try:
-        model, info = AutoModelForSequenceClassification.from_pretrained(source, config=config, **options)
-    except ValueError as error:
-        reason = f"{config.model_type} has no classifier in transformers ({str(error).splitlines()[0][:80]})"
-        raise InputError(f"{source}: {reason}") from None
-    encoder = f"{model.base_model_prefix}."
-    missing = sorted(key for key in info["missing_keys"] if key.startswith(encoder) and "pooler" not in key)
-    if missing:
-        raise InputError(f"{source}: not the weights of a {config.model_type}: {len(missing)} lack, {missing[0]} first")
+    if config.problem_type not in (None, "single_label_classification"):
+        config.problem_type = "single_label_classification"
+    model, info = pretrained.build(config, **pretrained.fresh(config, source))
+    lacking = pretrained.missing(model, info)
+    if lacking:
+        raise InputError(
+            f"base model: not the weights of a {config.model_type}: {len(lacking)} lack, {lacking[0]} first"
+        )
     return model
+
+
+def _set_dropout(config: Any, dropout: float) -> None:
+    """Set every dropout of a config and of those within it."""
+    parts = [config, *(getattr(config, name) for name in config.sub_configs)]
+    for part in filter(None, parts):
+        for name, value in part.to_dict().items():
+            share = 0.0 if "attention" in name or "attn" in name else dropout
+            if ("dropout" in name or name.endswith("pdrop")) and not isinstance(value, bool) and value != share:
+                setattr(part, name, share)
 
 
 def predict(model: Any, batch: Any) -> Floats:

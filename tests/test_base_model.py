@@ -128,7 +128,10 @@ SPOILED = {
         "^base model: model.safetensors is not a safetensors file$",
     ),
     "bad-header": (header_only(b'{"a": {"shape": "x"}}'), "^base model: model.safetensors is not a safetensors file$"),
-    "no-tensors": (header_only(b"{}"), r"they are of another architecture$"),
+    "no-tensors": (
+        header_only(b"{}"),
+        r"^base model: not the weights of a bert: \d+ lack, bert.embeddings.LayerNorm.bias",
+    ),
     "no-config": (lambda f: (f / "config.json").unlink(), "^base model: no config.json$"),
     "config-not-json": (lambda f: (f / "config.json").write_text("{"), "^base model: config.json is not JSON$"),
     "config-list": (lambda f: (f / "config.json").write_text("[]"), "^base model: config.json is not a JSON object$"),
@@ -138,11 +141,11 @@ SPOILED = {
     ),
     "other-width": (
         lambda f: edit_json(f / "config.json", hidden_size=64),
-        r"embedding of \d+ x 64, the weights have none \(the longest matrix is '.*' \(128, 32\) there\): they are of",
+        r"^base model: the weights have \S+ as 32, config.json declares 64: they are of another architecture$",
     ),
     "other-vocabulary": (
         lambda f: edit_json(f / "config.json", vocab_size=30522),
-        r"^base model: config.json declares an embedding of 30522 x 32, the weights have none",
+        r"^base model: the weights have \S+ as \d+ x 32, config.json declares 30522 x 32: they are of another arch",
     ),
     "larger-vocabulary": (
         grow_vocabulary,
@@ -151,7 +154,7 @@ SPOILED = {
     "no-tokenizer": (hide_tokenizer, r"^base model: no tokenizer \("),
     "tokenizer-without-vocabulary": (
         lambda f: (f / "tokenizer.json").write_text("{}"),
-        "^base model: tokenizer.json has no vocabulary$",
+        "^base model: its tokenizer does not load: ",
     ),
     "missing-shard": (
         lambda f: (f / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-2-of-2.safetensors"}}'),

@@ -55,7 +55,7 @@ def farthest(mine, other):
 
 
 @pytest.mark.parametrize("still", STILL)
-@pytest.mark.parametrize("architecture", PACKED)
+@pytest.mark.parametrize("architecture", [*PACKED, "llama"])
 def test_weights_are_those_of_whole_steps(architecture, still, monkeypatch):
     model = build(architecture, *STILL[still])
     cached, whole = engines(model, monkeypatch, shards=2)
@@ -102,7 +102,7 @@ def test_rows_are_what_the_layer_reads_in_any_batch(permutation, n, architecture
 
 
 @pytest.mark.parametrize("still", STILL)
-@pytest.mark.parametrize("architecture", ["bert", "modernbert"])
+@pytest.mark.parametrize("architecture", ["bert", "modernbert", "llama"])
 def test_weights_are_bitwise_equal_in_any_number_of_parts_and_played_worlds(architecture, still):
     model, tokens = build(architecture, *STILL[still]), random_tokens(19)
     expected = train(model, tokens, 5, shards=4)

@@ -22,13 +22,13 @@ CHANGES = [
 ]
 
 
-def kernel(query, key, value, queries, keys, most, longest, *, scale, window_size):
+def kernel(query, key, value, queries, keys, _most, _longest, *, scale, window_size):
     """Varlen attention as one masked product: of its arguments only tensors differ between batches, as on a GPU."""
     rows, columns = (torch.arange(len(x)) for x in (query, key))
     texts, seen = (torch.searchsorted(b, at, right=True) for b, at in ((queries, rows), (keys, columns)))
     mask = texts[:, None] == seen
-    if window_size[0] >= 0:
-        mask &= (rows[:, None] - columns).abs() <= window_size[0]
+    for sign, most in zip((1, -1), window_size, strict=True):  # tokens before and after it that one sees
+        mask &= (sign * (rows[:, None] - columns) <= most) | (most < 0)
     parts = (x.transpose(0, 1) for x in (query, key, value))
     return torch.nn.functional.scaled_dot_product_attention(*parts, attn_mask=mask, scale=scale).transpose(0, 1)
 
@@ -71,7 +71,7 @@ def ordinary(model, last, **changes):
     return go(engine, last)
 
 
-@pytest.mark.parametrize("architecture", PACKED)
+@pytest.mark.parametrize("architecture", [*PACKED, "gpt2", "llama"])
 @pytest.mark.parametrize("changes", CHANGES, ids=str)
 def test_replayed_passes_have_the_bits_of_ordinary_ones(architecture, changes, replays):
     model = build_model(architecture, dropout=0.1)
@@ -194,7 +194,8 @@ def move(monkeypatch, architecture):
     model = build_model(architecture, dropout=0.1)
     assert packing.enable(model)
     monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", VARLEN)
-    monkeypatch.setattr(training, "enable", lambda _model: True)  # it compares values
+    for name in ("obstacle", "settle"):  # they compare values
+        monkeypatch.setattr(training, name, lambda _: "")
     monkeypatch.setattr(graphs, "alike", lambda _mine, _expected: True)
     monkeypatch.setattr(torch, "autocast", lambda *_args, **_options: nullcontext())
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda _device: True)
@@ -204,7 +205,7 @@ def move(monkeypatch, architecture):
     return model.to(META)
 
 
-@pytest.mark.parametrize("architecture", PACKED)
+@pytest.mark.parametrize("architecture", [*PACKED, "gpt2", "mistral"])
 @pytest.mark.parametrize("changes", CHANGES, ids=str)
 def test_all_of_a_step_is_on_the_device(architecture, changes, monkeypatch, replays):
     engine = build_engine(move(monkeypatch, architecture), random_tokens(60), **changes)

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from torch import nn
 
 from bonafide import attention, packing
-from bonafide.attention import keep_first_rows
+from bonafide.reading import keep_first_rows
 from bonafide.vocabulary import Vocabulary
-from tests.tiny_engines import build_model, build_tokens, cross_entropy
+from tests.tiny_engines import DECODERS, ENCODERS, build_model, build_tokens, cross_entropy
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-PACKED = ("bert", "roberta", "xlm-roberta", "distilbert", "electra", "modernbert")
-PADDED = ("deberta-v2", "albert")
-SHAPES = ({}, {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 40})
+PACKED = (*ENCODERS, *DECODERS)
+PADDED = ("deberta-v2",)
+SHAPES = ({}, {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 40})
 
 
 def stock_inputs(tokens, rows, padding):
@@ -84,20 +84,85 @@ def test_whatever_the_lengths(lengths):
 
 
 @pytest.mark.parametrize("architecture", PACKED)
-def test_the_last_layer_of_first_tokens_equals_the_whole(architecture):
+def test_only_the_row_that_is_read_leaves_the_base_and_equals_the_whole(architecture):
     model = build_model(architecture).eval()
+    tokens, rows = build_tokens([2, 3, 3, 20, 40]), np.arange(5)
+    whole = copy.deepcopy(model)
+    whole.set_attn_implementation(attention.NAME)
+    whole_batch = packing.pack(tokens, rows, whole)
+    every = whole.base_model(**whole_batch.inputs).last_hidden_state
+    assert every.shape[:2] == (1, tokens.lengths.sum())
+    assert packing.enable(model)
+    batch = packing.pack(tokens, rows, model)
+    kept = model.base_model(**batch.inputs).last_hidden_state
+    assert kept.shape[:2] == (5, 1)
+    assert (batch.last is not None) == (architecture in DECODERS)
+    assert (kept[:, 0] - every[0, batch.first if batch.last is None else batch.last]).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_first_rows_are_kept_by_hooks_that_can_be_taken_away(early):
+    model = build_model().eval()
     tokens = build_tokens([2, 3, 3, 20, 40])
     model.set_attn_implementation(attention.NAME)
-    whole_batch = packing.pack(tokens, np.arange(5), model)
-    whole = model.base_model(**whole_batch.inputs).last_hidden_state
-    assert whole.shape[:2] == (1, tokens.lengths.sum())
-    hooks = keep_first_rows(model)
+    batch = packing.pack(tokens, np.arange(5), model)
+    whole = model.base_model(**batch.inputs).last_hidden_state
+    hooks = keep_first_rows(model, early=early)
     first = model.base_model(**packing.pack(tokens, np.arange(5), model).inputs).last_hidden_state
-    assert first.shape[:2] == (5, 1)
-    assert (first[:, 0] - whole[0, whole_batch.first]).abs().max() <= 1e-5
+    assert (first[:, 0] - whole[0, batch.first]).abs().max() <= 1e-5
     for hook in hooks:
         hook.remove()
     assert torch.equal(model.base_model(**packing.pack(tokens, np.arange(5), model).inputs).last_hidden_state, whole)
+
+
+def test_decoders_read_the_last_token_that_is_no_padding():
+    """As stock heads do, whose texts may end in it: GPT-2's end of text is often taken for padding too."""
+    stock = build_model("gpt2").eval()
+    tokens = build_tokens([3, 4, 6])
+    for at in (2, 5, 6):  # the last of the first text, the last two of the second; a text of nothing else
+        tokens.input_ids[at] = 0
+    tokens.input_ids[7:13] = 0
+    mine = copy.deepcopy(stock)
+    assert packing.enable(mine)
+    batch = packing.pack(tokens, np.arange(3), mine)
+    assert batch.last.tolist() == [1, 4, 7]
+    with torch.no_grad():
+        expected = stock(**stock_inputs(tokens, range(3), 0)).logits
+        assert (mine(**batch.inputs).logits - expected).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("architecture", ["mistral", "gemma2", "gemma3_text", "modernbert"])
+def test_a_window_that_is_wider_than_the_model_s_is_noticed(architecture, monkeypatch):
+    """The probe has a text that is longer than the window."""
+    real = attention.packed_attention
+
+    def wide(*args, sliding_window=None, **kwargs):
+        return real(*args, sliding_window=sliding_window and sliding_window + 1, **kwargs)
+
+    monkeypatch.setitem(attention.AttentionInterface._global_mapping, attention.NAME, wide)
+    assert "other logits" in packing.obstacle(build_model(architecture, num_hidden_layers=3))
+
+
+@pytest.mark.parametrize("argument", [{"s_aux": torch.ones(2)}, {"position_bias": torch.ones(1)}, {"unheard_of": 2.0}])
+def test_what_attention_does_not_know_keeps_a_model_from_being_packed(argument, monkeypatch):
+    real = attention.packed_attention
+    monkeypatch.setitem(
+        attention.AttentionInterface._global_mapping, attention.NAME, lambda *a, **k: real(*a, **k | argument)
+    )
+    model = build_model("llama")
+    assert packing.obstacle(model) == f"its attention takes {next(iter(argument))}"
+    assert model.config._attn_implementation == "sdpa"
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_a_causal_model_taken_for_another_is_noticed(monkeypatch):
+    real = attention.packed_attention
+    monkeypatch.setitem(
+        attention.AttentionInterface._global_mapping,
+        attention.NAME,
+        lambda *a, **k: real(*a, **k | {"is_causal": False}),
+    )
+    assert "other logits" in packing.obstacle(build_model("llama"))
 
 
 @pytest.mark.parametrize("architecture", PACKED)
@@ -128,7 +193,7 @@ def test_a_text_does_not_see_its_neighbours(architecture):
 def test_an_architecture_that_cannot_be_packed_is_padded_and_left_as_it_was(architecture):
     stock = build_model(architecture).eval()
     mine = copy.deepcopy(stock).train()
-    assert not packing.enable(mine)
+    assert packing.obstacle(mine) == "its attention does not go through transformers' AttentionInterface"
     assert mine.training
     assert mine.config._attn_implementation == stock.config._attn_implementation
     mine.eval()
@@ -146,7 +211,7 @@ def test_a_model_that_attends_across_texts_is_not_taken_for_a_packed_one(monkeyp
     def across(_module, query, key, value, _mask, **_):
         return nn.functional.scaled_dot_product_attention(query, key, value).transpose(1, 2), None
 
-    monkeypatch.setitem(packing.attention.AttentionInterface._global_mapping, attention.NAME, across)
+    monkeypatch.setitem(attention.AttentionInterface._global_mapping, attention.NAME, across)
     model = build_model("modernbert")
     assert not packing.enable(model)
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())

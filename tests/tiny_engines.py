@@ -25,7 +25,25 @@ NAMES = {
     "modernbert": "ModernBertConfig",
     "deberta-v2": "DebertaV2Config",
     "albert": "AlbertConfig",
+    "roc_bert": "RoCBertConfig",
+    "gpt2": "GPT2Config",
+    "gpt_neox": "GPTNeoXConfig",
+    "opt": "OPTConfig",
+    "llama": "LlamaConfig",
+    "mistral": "MistralConfig",
+    "qwen2": "Qwen2Config",
+    "qwen3": "Qwen3Config",
+    "gemma": "GemmaConfig",
+    "gemma2": "Gemma2Config",
+    "gemma3_text": "Gemma3TextConfig",
+    "phi": "PhiConfig",
+    "phi3": "Phi3Config",
+    "olmo": "OlmoConfig",
+    "starcoder2": "Starcoder2Config",
 }
+ENCODERS = ("bert", "roberta", "xlm-roberta", "distilbert", "electra", "modernbert", "albert", "roc_bert")
+GROUPED = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi", "phi3", "olmo", "starcoder2")
+DECODERS = ("gpt2", "gpt_neox", "opt", *GROUPED)  # those of `GROUPED` share keys and values among heads
 DISTILBERT = {"hidden_size": "dim", "num_hidden_layers": "n_layers", "num_attention_heads": "n_heads"}
 MODERNBERT = {
     "global_attn_every_n_layers": 2,
@@ -35,6 +53,12 @@ MODERNBERT = {
     "eos_token_id": 2,
     "cls_token_id": 1,
     "sep_token_id": 2,
+}
+WINDOWS = {  # of tokens that are seen
+    "mistral": {"sliding_window": 6},
+    "gemma2": {"sliding_window": 6, "attn_logit_softcapping": 2.0},
+    "gemma3_text": {"sliding_window": 6, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]},
+    "starcoder2": {"sliding_window": 6},
 }
 RECIPE = Recipe(
     epochs=2,
@@ -56,12 +80,18 @@ def build_config(architecture, dropout=0.0, **changes):
     options |= {"vocab_size": WORDS, "num_labels": CLASSES, "max_position_embeddings": 80}
     options |= {"embedding_size": 16} if architecture in ("electra", "albert") else {}
     options |= MODERNBERT if architecture == "modernbert" else {}
+    options |= {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2} if architecture in DECODERS else {}
+    options |= {"num_key_value_heads": 1, "head_dim": 16} if architecture in GROUPED else {}
+    options |= WINDOWS.get(architecture, {})
+    options |= {"word_embed_proj_dim": 32, "ffn_dim": 48} if architecture == "opt" else {}
     options |= changes
+    if "layer_types" in options:
+        options["layer_types"] = options["layer_types"][: options["num_hidden_layers"]]
     if architecture == "distilbert":
         options["hidden_dim"] = options.pop("intermediate_size")
         options = {DISTILBERT.get(name, name): value for name, value in options.items()}
     config = getattr(transformers, NAMES[architecture])(**options)
-    for name in [name for name in config.to_dict() if "dropout" in name]:
+    for name in [name for name in config.to_dict() if "dropout" in name or "pdrop" in name]:
         setattr(config, name, 0.0 if "attention" in name or "attn" in name else dropout)
     return config
 
