@@ -11,10 +11,19 @@ from pathlib import Path
 
 import platformdirs
 
+from bonafide.files import sha256
+
+NO_HASH = "0" * 64
+
 
 def entry(key: str) -> Path:
     """The folder of an entry, there or not."""
     return platformdirs.user_cache_path("bonafide") / key
+
+
+def find(key: str) -> Path | None:
+    """The file of an entry whose key is its SHA-256, if there is one that has it."""
+    return next((file for file in sorted(entry(key or NO_HASH).glob("*")) if sha256(file) == key), None)
 
 
 def keep(key: str, files: Iterable[Path]) -> None:

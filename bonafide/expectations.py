@@ -21,17 +21,30 @@ class Check:
     rows: str
     """What it was checked on."""
     checked: int
+    """Of them, those that could fail: a missing text has no length."""
     failing: int
     limit: str
     """How much may fail, for people."""
     passed: bool
     detail: str = ""
     """What exactly fails, for the message; ids and names, never texts."""
+    key: str = ""
+    """The param that decides, if one does."""
+    value: float | str | None = None
+    """What it is."""
+    passing: float | None = None
+    """What would let the table pass, together with the offers of all other checks."""
 
     def broken(self) -> str:
         """The line that says what is wrong."""
         found = self.detail or f"{self.failing:,} of {self.checked:,} fail ({self.limit} may)"
-        return f"{self.name}, {self.rows}: expected that {self.sentence}; {found}"
+        decides = f"; {self.decides()}" if self.key else ""
+        return f"{self.name}, {self.rows}: expected that {self.sentence}; {found}{decides}"
+
+    def decides(self) -> str:
+        """Which param decides, and which value of it would let the table pass."""
+        offer = f", {self.passing:g} would let these data pass" if self.passing is not None and not self.passed else ""
+        return f"{self.key}: {self.value} decides{offer}" if self.key else ""
 
 
 def run_suite(
@@ -69,7 +82,7 @@ def _check(result: Any, name: str, rows: int) -> Check:
         name=f"{config.type}({column})" if column else config.type,
         sentence=config.description,
         rows=name,
-        checked=observed.get("element_count", rows),
+        checked=observed.get("element_count", rows) - observed.get("missing_count", 0),
         failing=observed.get("unexpected_count", 0 if result.success else rows),
         limit="none" if mostly == 1 else f"{1 - mostly:.2%}",
         passed=bool(result.success),
@@ -94,4 +107,4 @@ def strict(expectations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def as_facts(checks: Sequence[Check]) -> list[dict[str, Any]]:
     """Checks as plain dicts, for JSON and the page."""
-    return [asdict(check) for check in checks]
+    return [{**asdict(check), "decides": check.decides()} for check in checks]

@@ -123,10 +123,11 @@ def draw(facts: Facts) -> dict[str, Markup]:
         "Characters per text": charts.histogram(lengths["edges"], lengths["counts"], label="Characters per text"),
     }
     for name, found in facts["slices"].items():
+        title = f"Rows by {name}"
         if "histogram" in found:
-            figures[name] = charts.histogram(**found["histogram"], label=f"Rows by {name}")
+            figures[title] = charts.histogram(**found["histogram"], label=title)
         else:
-            figures[name] = charts.bars([(value, n) for value, n in found["values"]], label=f"Rows by {name}")
+            figures[title] = charts.bars([(value, n) for value, n in found["values"]], label=title)
     return figures
 
 

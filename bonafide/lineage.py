@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bonafide.files import md5
-from bonafide.params import read_yaml
+from bonafide.yaml_files import read_yaml
 
 GRAPH = Path("dvc.yaml")
 GRAPH_LOCK = Path("dvc.lock")

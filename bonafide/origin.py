@@ -8,10 +8,10 @@ from typing import Any
 from bonafide import git
 from bonafide.environment import flatten, process_id
 from bonafide.errors import InputError
-from bonafide.params import parse_yaml
 from bonafide.paths import PARAMS
 from bonafide.printable import printable
 from bonafide.runs import PROCESS
+from bonafide.yaml_files import parse_yaml
 
 LONGEST_NAME = 120  # characters of a run's name; PostgreSQL has room for 250
 MAX_PARAM = 6000  # characters; MLflow refuses more

@@ -8,10 +8,8 @@ from pathlib import Path
 
 from bonafide import cache
 from bonafide.errors import InputError
-from bonafide.files import sha256
-from bonafide.params import Download
+from bonafide.pins import Download
 
-NO_HASH = "0" * 64
 OFFLINE = re.compile(
     r"connection broken|Connection(Error|Refused| aborted)|timed out|Max retries exceeded", re.IGNORECASE
 )
@@ -27,12 +25,12 @@ def source_distribution(download: Download, folder: Path) -> Path:
     pip compares the hash before it reads the metadata of an archive, for which it would run its setup.py: an archive
     with a wrong pin is never executed. Raises InputError with the actual hash, NetworkError.
     """
-    for file in sorted(cache.entry(download.sha256 or NO_HASH).glob("*")):
-        if sha256(file) == download.sha256:
-            return file
+    cached = cache.find(download.sha256)
+    if cached:
+        return cached
     name = download.package.partition("==")[0]
     pins = folder / "pins.txt"
-    pins.write_text(f"{download.package} --hash=sha256:{download.sha256 or NO_HASH}\n", encoding="ascii")
+    pins.write_text(f"{download.package} --hash=sha256:{download.sha256 or cache.NO_HASH}\n", encoding="ascii")
     try:
         file = pip_download(
             ["--no-binary", name, "--require-hashes", "-r", str(pins.resolve())], download.package, folder

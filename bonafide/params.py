@@ -1,36 +1,43 @@
 """params.yaml, typed once: a missing, unknown, mistyped, repeated or out-of-range key is an error that names it."""
 
+import unicodedata
 from collections import Counter
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-from ruamel.yaml.events import AliasEvent
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from bonafide.errors import InputError
 from bonafide.names import experiment_name, registered_name
 from bonafide.paths import PARAMS
+from bonafide.pins import AnyDownload, Sha256, typed
+from bonafide.spelling import spell_labels
+from bonafide.yaml_files import parse_yaml, read_text
 
-MAX_BYTES = 1_000_000  # a params file is read whole; 100,000 label names fit
+OWN = ("id", "text", "label", "group", "split")  # columns of our tables
 
-typed = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=10**9)]
-Sha256 = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
 Name = Annotated[str, Field(min_length=1, max_length=250)]
 
 
-@typed
-class Download:
-    """A source distribution that a loader may read."""
+def composed(name: str) -> str:
+    """The one form of names that look the same: é is one character or two."""
+    return unicodedata.normalize("NFC", name)
 
-    package: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.!+_-]+$")]
-    """NAME==VERSION on the package index."""
-    sha256: Sha256
+
+def slice_columns(slices: Sequence[str]) -> dict[str, str]:
+    """Each of `data.slices`: its column in our tables, which has another name where one of ours has that already."""
+    return {name: unlike(name, {*OWN, *slices}) if name in OWN else name for name in slices}
+
+
+def unlike(name: str, taken: Collection[str]) -> str:
+    """A name for a slice that is none of `taken`."""
+    while name in taken:
+        name += " (slice)"
+    return name
 
 
 @typed
@@ -39,22 +46,30 @@ class Data:
 
     source: Name
     """A table, a folder of tables or a loader, relative to the repository."""
-    downloads: list[Download]
+    downloads: list[AnyDownload]
     columns: dict[str, Name]
     """The task's column: the table's column."""
     sample: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
     """Share of the groups that are kept."""
     slices: list[Name]
     """Columns kept beside the task's, to evaluate by."""
-    labels: list[str | int]
+    quotes: Literal["auto", "double", "none"]
+    """Of CSV and TSV: double ones enclose fields (RFC 4180), or are text like any other, or whichever is certain."""
+    labels: list[Name]
     """Label values as the table spells them, in the order of the model's outputs."""
 
     def __post_init__(self) -> None:
-        """Refuse a label that is declared twice."""
-        names = [str(label) for label in self.labels]
-        repeated = [name for name, count in Counter(names).items() if count > 1]
-        if repeated:
-            raise ValueError(f"labels: {repeated[0]!r} is declared twice")
+        """Refuse fewer than two labels, blanks around one, and a name that is there twice or looks like another."""
+        if len(self.labels) < 2:
+            raise ValueError(f"labels: {self.labels or 'none'}: a classifier tells two or more labels apart")
+        blank = next((label for label in self.labels if label != label.strip()), None)
+        if blank is not None:
+            raise ValueError(f"labels: {blank!r} has blanks around it, which no label of a table keeps")
+        keys = [download.key for download in self.downloads]
+        for key, names in (("labels", self.labels), ("slices", self.slices), ("downloads", keys)):
+            repeated = [name for name, count in Counter(map(composed, names)).items() if count > 1]
+            if repeated:
+                raise ValueError(f"{key}: {repeated[0]!r} is declared twice")
 
 
 @typed
@@ -208,41 +223,11 @@ class Params:
     promote: Promote
 
 
-def read_yaml(path: Path) -> Any:
-    """Read a YAML file as `parse_yaml` does."""
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"{path}: larger than {MAX_BYTES:,} bytes")
-        return parse_yaml(path.read_text(encoding="utf-8"), str(path))
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: {type(error).__name__}: not a readable YAML file") from None
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
-
-
-def parse_yaml(text: str, place: str) -> Any:
-    """Read YAML 1.2 as DVC does, without aliases: a hundred bytes of them can stand for gigabytes.
-
-    Raise InputError that names `place` and the line.
-    """
-    try:
-        yaml = YAML(typ="safe", pure=True)
-        for event in yaml.parse(text) if "*" in text else ():  # looking for them takes half of the time
-            if isinstance(event, AliasEvent):
-                raise InputError(f"{place}:{event.start_mark.line + 1}: aliases (*{event.anchor}) are not accepted")
-        return yaml.load(text)
-    except YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        problem = str(getattr(error, "problem", None) or "not YAML").splitlines()[0]
-        raise InputError(f"{place}:{mark.line + 1 if mark else 1}: {problem}") from None
-    except RecursionError as error:
-        raise InputError(f"{place}: {type(error).__name__}: not a readable YAML file") from None
-
-
 def load_params(path: Path = PARAMS) -> Params:
     """Read and type `path`; raise InputError with one line that names each bad key."""
     try:
-        return TypeAdapter(Params).validate_python(read_yaml(path))
+        text = read_text(path)
+        return TypeAdapter(Params).validate_python(spell_labels(parse_yaml(text, str(path)), text, str(path)))
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in error.errors()]
         shown = "; ".join(" ".join(p.split()) for p in problems[:5])

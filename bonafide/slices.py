@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,12 +34,22 @@ class Slice:
 
 
 def cut(table: pa.Table, columns: Sequence[str], lengths: Ints) -> list[Slice]:
-    """Every slice of a split: by `columns` of its table, by length (n,) in tokens, by whether a text has a negation."""
+    """Every slice of a split: by `columns` of its table, by length (n,) in tokens, by whether a text has a negation.
+
+    Where the table has a `length` or `negation` of its own, ours is called `built-in length` or `built-in negation`.
+    """
     named = {column: _names(table[column]) for column in columns}
-    named["length"] = number_names(lengths.astype(np.float64))
+    named[_free("length", columns)] = number_names(lengths.astype(np.float64))
     negated = [bool(NEGATION.search(text)) for text in table["text"].to_pylist()]
-    named["negation"] = ["yes" if found else "no" for found in negated], ["yes", "no"]
+    named[_free("negation", columns)] = ["yes" if found else "no" for found in negated], ["yes", "no"]
     return [piece for column, (names, order) in named.items() for piece in _pieces(column, names, order)]
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    """A name of ours that is none of the user's."""
+    while name in taken:
+        name = f"built-in {name}"
+    return name
 
 
 def _pieces(column: str, names: Sequence[str], order: Sequence[str]) -> list[Slice]:
@@ -56,12 +66,15 @@ def _names(column: pa.ChunkedArray) -> tuple[list[str], list[str]]:
 
 
 def string_names(values: Sequence[str | None]) -> tuple[list[str], list[str]]:
-    """The slice of each value and the order of slices: the 20 most frequent values, then `other`, then `missing`."""
+    """The slice of each value and the order of slices: the 20 most frequent values, then `other`, then `missing`.
+
+    Where a value is called so, ours is `built-in other` or `built-in missing`.
+    """
     counts = Counter(value for value in values if value is not None)
     frequent = sorted(counts, key=lambda value: (-counts[value], value))[:MOST_VALUES]
-    kept = set(frequent)
-    names = [MISSING if value is None else value if value in kept else OTHER for value in values]
-    return names, list(dict.fromkeys([*frequent, OTHER, MISSING]))
+    kept, other, missing = set(frequent), _free(OTHER, counts), _free(MISSING, counts)
+    names = [missing if value is None else value if value in kept else other for value in values]
+    return names, [*frequent, other, missing]
 
 
 def number_names(values: Floats) -> tuple[list[str], list[str]]:

@@ -1,19 +1,26 @@
 """`data.source`: a path of the repository that is a table, a folder of tables, or a loader that makes one."""
 
 import importlib.util
+import re
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
+from bonafide.columns import check_columns, wanted_columns
 from bonafide.errors import InputError
 from bonafide.packages import source_distribution
-from bonafide.params import Data, Download
-from bonafide.tables import check_sizes, read_table
+from bonafide.params import Data
+from bonafide.parquet import plain_types, refuse_nested
+from bonafide.pins import Download
+from bonafide.tables import Source, check_sizes, read_table
+from bonafide.urls import download
 
 
-def read_source(data: Data) -> pa.Table:
-    """The user's table as it is. Raises InputError, and NetworkError for a loader's downloads."""
+def read_source(data: Data) -> Source:
+    """The columns that params ask for, as they are. Raises InputError, and NetworkError for a loader's downloads."""
     path = Path(data.source)
     if path.is_absolute() or ".." in path.parts:
         raise InputError(f"params.yaml: data.source: {data.source!r} is not a path inside the repository")
@@ -21,7 +28,7 @@ def read_source(data: Data) -> pa.Table:
         from bonafide.runs import left_behind  # MLflow's import, which a table needs not
 
         raise InputError(f"{path}: no such file or folder (params.yaml: data.source){left_behind(data.source)}")
-    return load(path, data.downloads) if is_loader(data) else read_table(path)
+    return load(path, data) if is_loader(data) else read_table(path, wanted_columns(data), data.quotes)
 
 
 def is_loader(data: Data) -> bool:
@@ -29,8 +36,29 @@ def is_loader(data: Data) -> bool:
     return data.source.endswith(".py")
 
 
-def load(path: Path, downloads: list[Download]) -> pa.Table:
-    """The table of a loader, a Python file with `load(downloads: dict[str, Path])`: a package's name: its archive."""
+def load(path: Path, data: Data) -> Source:
+    """What a loader returns: a Python file with `load(downloads: dict[str, Path])`, name of a package or file: path.
+
+    It returns a table, or the path of one, which is read as any other.
+    """
+    module = import_loader(path)
+    with tempfile.TemporaryDirectory() as scratch:
+        files = {}
+        for number, pin in enumerate(data.downloads):
+            folder = Path(scratch) / str(number)
+            folder.mkdir()
+            files[pin.key] = source_distribution(pin, folder) if isinstance(pin, Download) else download(pin, folder)
+        table = module.load(files)
+        if not isinstance(table, Path):
+            return check_table(to_arrow(table, path), path, wanted_columns(data))
+        try:
+            return read_table(table, wanted_columns(data), data.quotes)
+        except InputError as error:
+            raise InputError(re.sub(rf"{re.escape(scratch)}/\d+/", "", str(error))) from None
+
+
+def import_loader(path: Path) -> Any:
+    """The module in a file; raise InputError where it is none, or has no function `load`."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise InputError(f"{path}: not a Python file")
@@ -41,17 +69,18 @@ def load(path: Path, downloads: list[Download]) -> pa.Table:
         raise InputError(f"{path}:{error.lineno}: {error.msg}") from None
     if not callable(getattr(module, "load", None)):
         raise InputError(f"{path}: a loader needs a function load(downloads)")
-    with tempfile.TemporaryDirectory() as scratch:
-        archives = {}
-        for download in downloads:
-            folder = Path(scratch) / download.package
-            folder.mkdir()
-            archives[download.package.partition("==")[0]] = source_distribution(download, folder)
-        table = to_arrow(module.load(archives), path)
+    return module
+
+
+def check_table(table: pa.Table, path: Path, wanted: Mapping[str, str]) -> Source:
+    """The `wanted` columns of a table that a loader made."""
     if not table.num_rows:
         raise InputError(f"{path}: load() returned no rows")
-    check_sizes(table, path)
-    return table
+    check_columns(table.column_names, wanted, str(path))
+    refuse_nested(table.schema, wanted, path)
+    found = plain_types(table.select(list(wanted)), str(path))
+    check_sizes(found, path)
+    return Source(found, columns={field.name: str(field.type) for field in table.schema})
 
 
 def to_arrow(table: object, path: Path) -> pa.Table:
@@ -61,7 +90,9 @@ def to_arrow(table: object, path: Path) -> pa.Table:
     import pandas as pd  # 0.4 s that only a loader needs, which has imported it itself
 
     if not isinstance(table, pd.DataFrame):
-        raise InputError(f"{path}: load() returned a {type(table).__name__}, not a pandas DataFrame or an Arrow table")
+        raise InputError(
+            f"{path}: load() returned a {type(table).__name__}, not a pandas DataFrame, an Arrow table or a path"
+        )
     try:
         return pa.Table.from_pandas(table, preserve_index=False)
     except (pa.ArrowInvalid, pa.ArrowTypeError):

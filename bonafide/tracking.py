@@ -19,11 +19,12 @@ from bonafide.delivery import Delivery
 from bonafide.environment import fingerprint, git_state, process_id
 from bonafide.files import md5, read_json, write_json
 from bonafide.origin import committed_params, flat_params, run_name, source_tags
-from bonafide.params import Params, read_yaml
+from bonafide.params import Params
 from bonafide.paths import MODEL, PARAMS, RAW, REPORTS
 from bonafide.printable import say
 from bonafide.refusal import UNTOLD, why
 from bonafide.runs import PROCESS, Record, state, tracking_uri
+from bonafide.yaml_files import read_yaml
 
 FLUSH_SECONDS = 10.0
 MIDWAY_SECONDS, LAST_SECONDS = 9.0, 12.5  # what an absent MLflow may have cost a stage that asks it again

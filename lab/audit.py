@@ -8,8 +8,8 @@ from typing import Any
 from bonafide.errors import InputError
 from bonafide.files import md5
 from bonafide.lineage import GRAPH_LOCK, Facts
-from bonafide.params import parse_yaml
 from bonafide.paths import LOCK
+from bonafide.yaml_files import parse_yaml
 from lab import forecast
 from lab.installed import differences
 from lab.integrity import ALTERED, MISSING, Advance, Out, Problem, check, size

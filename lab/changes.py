@@ -12,9 +12,9 @@ from typing import Any
 from bonafide.environment import flatten
 from bonafide.errors import InputError
 from bonafide.lineage import locked_key
-from bonafide.params import parse_yaml
 from bonafide.paths import LOCK, REPORTS, VALIDATED
 from bonafide.printable import printable
+from bonafide.yaml_files import parse_yaml
 from lab.reviewed import LONGEST, ROWS, Change, Changes, Data, Rows, Stage, Total, Why
 from lab.revisions import Revision, show
 

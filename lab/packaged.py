@@ -17,8 +17,8 @@ from typing import Any
 from bonafide import files
 from bonafide.environment import LIBRARIES
 from bonafide.errors import InputError
-from bonafide.params import parse_yaml
 from bonafide.paths import MODEL
+from bonafide.yaml_files import parse_yaml
 from lab.reader import Config, Reader, made_up
 from lab.revisions import Revision, in_repository
 

@@ -9,10 +9,10 @@ from statistics import median
 from typing import Any
 
 from bonafide.errors import InputError
-from bonafide.params import read_yaml
 from bonafide.paths import PARAMS
 from bonafide.printable import say
 from bonafide.runs import tracking_uri
+from bonafide.yaml_files import read_yaml
 
 NEWEST = 20  # runs of a stage that are looked at
 ENERGY = re.compile(r"^\| energy \| ([\d,]+) J,", re.MULTILINE)  # as bonafide.performance renders it

@@ -15,8 +15,9 @@ from typing import Any
 
 from bonafide.errors import InputError
 from bonafide.files import write_bytes
-from bonafide.params import Params, load_params, parse_yaml
+from bonafide.params import Params, load_params
 from bonafide.paths import PARAMS
+from bonafide.yaml_files import parse_yaml
 
 Facts = dict[str, Any]
 LEVEL = 0.95

@@ -19,8 +19,8 @@ from bonafide.environment import flatten
 from bonafide.errors import InputError
 from bonafide.files import read_json
 from bonafide.lineage import GRAPH_LOCK, Facts
-from bonafide.params import read_yaml
 from bonafide.paths import LOCK, PARAMS
+from bonafide.yaml_files import read_yaml
 from lab import clones, travel
 from lab.installed import differences
 from lab.integrity import UNCACHED, Out, check

@@ -17,9 +17,10 @@ from bonafide import git
 from bonafide.errors import InputError
 from bonafide.files import write_bytes
 from bonafide.lineage import read_graph
-from bonafide.params import load_params, read_yaml
+from bonafide.params import load_params
 from bonafide.paths import PARAMS, REPORTS
 from bonafide.printable import say
+from bonafide.yaml_files import read_yaml
 from lab import changes, travel, trial
 from lab.changes import word
 from lab.github import number_of

@@ -9,8 +9,8 @@ from typing import Any
 from bonafide import git
 from bonafide.errors import InputError
 from bonafide.lineage import GRAPH_LOCK, locked_key
-from bonafide.params import parse_yaml
 from bonafide.paths import PARAMS
+from bonafide.yaml_files import parse_yaml
 
 Facts = dict[str, Any]
 

@@ -12,6 +12,7 @@ from mlflow.pyfunc.model import PythonModel
 from bonafide.errors import InputError
 from bonafide.files import read_json
 from bonafide.printable import say
+from lab import csv_requests
 from lab.reader import DRIFT, drift, load, refuse
 from lab.together import Together
 
@@ -24,6 +25,7 @@ class Service(PythonModel):
 
         Code, libraries and machine may have changed since, and numbers say whether that matters.
         """
+        csv_requests.install()
         hand = ThreadPoolExecutor(1, "model")
         self.reader = hand.submit(load, Path(context.artifacts["model"]), context.model_config).result()
         probe = read_json(Path(context.artifacts["probe"]))

@@ -11,9 +11,9 @@ from typing import Any
 from bonafide import git
 from bonafide.environment import git_state
 from bonafide.errors import InputError
-from bonafide.params import parse_yaml
 from bonafide.paths import PARAMS, REPORTS
 from bonafide.runs import root
+from bonafide.yaml_files import parse_yaml
 from lab import travel
 from lab.experiments import Event, finished, log_of, run_all
 from lab.leases import find_devices, need

@@ -23,10 +23,10 @@ from bonafide.delivery import Delivery
 from bonafide.environment import git_state
 from bonafide.errors import InputError
 from bonafide.files import md5, write_bytes
-from bonafide.params import parse_yaml
 from bonafide.paths import HISTORY, PARAMS, REPORTS
 from bonafide.refusal import MLFLOW, why
 from bonafide.runs import PROCESS, Point, Record, connect, find, state, tracking_uri
+from bonafide.yaml_files import parse_yaml
 from lab.revisions import Revision, in_repository, show
 
 Facts = dict[str, Any]

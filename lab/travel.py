@@ -7,9 +7,9 @@ from typing import Any
 
 from bonafide import git
 from bonafide.errors import InputError
-from bonafide.params import read_yaml
 from bonafide.paths import PARAMS
 from bonafide.runs import only_tracked
+from bonafide.yaml_files import read_yaml
 
 DVC = (sys.executable, "-m", "dvc")
 

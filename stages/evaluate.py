@@ -23,7 +23,7 @@ from bonafide.errors import InputError
 from bonafide.evaluation import describe, describe_slice, worst_errors
 from bonafide.files import read_json, write_csv, write_json
 from bonafide.measures import sum_up
-from bonafide.params import Params
+from bonafide.params import Params, slice_columns
 from bonafide.paths import EVALUATION, PREDICTIONS, TOKENIZED, VALIDATED
 from bonafide.predictions import Predictions
 from bonafide.ragged import LEADING, Tokens
@@ -98,7 +98,7 @@ def measure(
     facts: dict[str, Facts] = {}
     for split, found in stored.items():
         table = tables[split]
-        pieces = cut(table, params.data.slices, tokens[split].lengths)
+        pieces = cut(table, [*slice_columns(params.data.slices).values()], tokens[split].lengths)
         facts[split] = describe(split, found, sums[split], labels, primary, chosen.calibration_bins, seed)
         facts[split]["held_out"] = split not in LEADING
         facts[split]["slices"] = [describe_slice(p, sums[split]["model"], chosen.min_slice_rows) for p in pieces]

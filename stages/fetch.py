@@ -9,20 +9,27 @@ out  data/raw/table.parquet      id, the task's columns, group and split where m
 """
 
 from bonafide.base_model import fetch_base_model
-from bonafide.columns import arrange
+from bonafide.columns import arrange, wanted_columns
 from bonafide.files import sha256, write_json
 from bonafide.params import Params
 from bonafide.paths import BASE_MODEL, RAW_TABLE, SOURCES
+from bonafide.pins import Link
+from bonafide.printable import say
 from bonafide.sample import sample
 from bonafide.sources import is_loader, read_source
 from bonafide.stage import run_stage
 from bonafide.tables import write_table
+from bonafide.urls import shown
 from tasks import Metrics, load_task
 
 
 def fetch(params: Params) -> Metrics:
     """Write the raw table, the base model and their sources; raise InputError, or OSError without a network."""
-    whole = arrange(read_source(params.data), params.data, load_task(params.task).COLUMNS)
+    source = read_source(params.data)
+    whole = arrange(source.table, params.data, load_task(params.task).COLUMNS)
+    if source.aside:
+        more = f" and {len(source.aside) - 8} more" if len(source.aside) > 8 else ""
+        say(f"fetch: {params.data.source}: no tables, not read: {', '.join(source.aside[:8])}{more}")
     table = sample(whole, params.data.sample)
     model = fetch_base_model(params.model, BASE_MODEL)
     write_table(table, RAW_TABLE)
@@ -31,9 +38,20 @@ def fetch(params: Params) -> Metrics:
         "sha256": sha256(RAW_TABLE),
         "rows": table.num_rows,
         "columns": table.column_names,
+        "files": source.files,
+        "types": source.columns,
+        "left_aside": {
+            "columns": sorted(source.columns.keys() - wanted_columns(params.data).keys()),
+            "files": source.aside,
+        },
     }
     used = params.data.downloads if is_loader(params.data) else []
-    downloads = [{"package": download.package, "sha256": download.sha256} for download in used]
+    downloads = [
+        {"url": shown(one.url), "sha256": one.sha256}
+        if isinstance(one, Link)
+        else {"package": one.package, "sha256": one.sha256}
+        for one in used
+    ]
     write_json(SOURCES, {"data": data, "model": model, "downloads": downloads})
     return {
         "fetch/rows": float(table.num_rows),

@@ -30,7 +30,7 @@ def tokenize(params: Params) -> Metrics:
     """Tokenize every split; return rows, tokens, truncated rows and the share of unknown tokens of each."""
     task = load_task(params.task)
     check_positions(params.tokenize.max_length)
-    labels = [str(label) for label in params.data.labels]
+    labels = params.data.labels
     copy_processor()
     write_json(TOKENIZED / "labels.json", labels)
     processor = task.load_processor(PROCESSOR)

@@ -27,7 +27,7 @@ from bonafide.files import make_readable
 from bonafide.fully_sharded import ShardedEngine
 from bonafide.lineage import resume_key
 from bonafide.optimizer import FlatAdamW, State
-from bonafide.params import Params, load_params, read_yaml
+from bonafide.params import Params, load_params
 from bonafide.parts import Parts
 from bonafide.paths import BASE_MODEL, MODEL, PARAMS, TOKENIZED
 from bonafide.performance import Stopwatch
@@ -41,6 +41,7 @@ from bonafide.trainable import choose, merge
 from bonafide.training import Engine
 from bonafide.vocabulary import Vocabulary
 from bonafide.world import World
+from bonafide.yaml_files import read_yaml
 from tasks import Metrics, Task, load_task
 
 SHAPES_NOTHING = ("train.profile_steps", "train.processes")  # the latter if exact; sharded, any number may go on

@@ -15,12 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bonafide import duplicates, findings, gate, personal, quality, splits
+from bonafide import duplicates, findings, gate, labels, personal, quality, splits
 from bonafide.errors import InputError
 from bonafide.expectations import Check
 from bonafide.files import write_json, write_text
+from bonafide.labels import Labels
+from bonafide.offers import cause, settle
 from bonafide.pages import render
-from bonafide.params import Params, Validate
+from bonafide.params import Params, Validate, slice_columns
 from bonafide.paths import FINDINGS, QUARANTINE, RAW_TABLE, REPORTS, VALIDATED
 from bonafide.splits import TEST, VALIDATION, Ints
 from bonafide.stage import run_stage
@@ -62,18 +64,21 @@ def validate(params: Params) -> Metrics:
     Raises InputError with one line per broken expectation; the page, the findings and the quarantine are written all
     the same, the splits are not.
     """
-    labels = [str(label) for label in params.data.labels]
-    raw = read_table(params.data.slices)
-    rows = examine(raw, labels, params.validate, params.seed)
+    declared = params.data.labels
+    raw = read_table([*slice_columns(params.data.slices).values()])
+    rows = examine(raw, declared, params.validate, params.seed)
+    found = labels.count(raw["label"], declared)
     kept = rows.kept()
-    counts = findings.count(kept, rows.order, labels)
-    suite = load_task(params.task).expectations(params.validate, labels)
-    checks, results = gate.judge_rows(raw, kept, suite)
+    counts = findings.count(kept, rows.order, declared)
+    suite = load_task(params.task).expectations(params.validate, declared)
+    checks, results = gate.judge_rows(raw, kept, suite, params.validate.max_quarantine_fraction)
     checks += gate.judge_quarantine(rows.quarantine, rows.personal, raw["id"], params.validate)
-    more, more_results = gate.judge_splits(gate.fitted(counts, rows.order), labels, params.validate)
-    facts = describe(rows, kept, counts, labels, [*checks, *more])
+    more, more_results = gate.judge_splits(gate.fitted(counts, rows.order), declared, params.validate)
+    checks = [gate.name_labels(check, found) for check in [gate.check_labels(found), *checks, *more]]
+    checks = settle(checks)
+    facts = describe(rows, kept, counts, found, params.validate, checks)
     write_reports(facts, [*results, *more_results], rows)
-    broken = [check.broken() for check in [*checks, *more] if not check.passed]
+    broken = [check.broken() for check in checks if not check.passed]
     if broken:
         raise InputError("\n".join(f"{line}; see {PAGE}" for line in broken))
     for name in rows.order:
@@ -84,8 +89,7 @@ def validate(params: Params) -> Metrics:
 def read_table(slices: list[str]) -> pa.Table:
     """Read the raw table with every column it may lack; only texts may be broken UTF-8."""
     table = pq.read_table(RAW_TABLE)
-    extra = [name for name in slices if name not in ("text", *NAMES)]
-    columns = {name: table[name] if name in table.column_names else pa.nulls(len(table)) for name in (*NAMES, *extra)}
+    columns = {name: table[name] if name in table.column_names else pa.nulls(len(table)) for name in (*NAMES, *slices)}
     columns = {name: _chunked(column, pa.string() if name in NAMES else None) for name, column in columns.items()}
     for name, column in columns.items():
         if pa.types.is_string(column.type) and quality.undecodable(column).any():
@@ -100,7 +104,7 @@ def _chunked(column: Any, kind: pa.DataType | None) -> pa.ChunkedArray:
     return chunked.cast(kind) if kind else chunked
 
 
-def examine(raw: pa.Table, labels: list[str], limits: Validate, seed: int) -> Rows:
+def examine(raw: pa.Table, declared: list[str], limits: Validate, seed: int) -> Rows:
     """Find every fault of every row, and its split."""
     broken = quality.undecodable(raw["text"])
     texts = quality.without(raw["text"], broken)
@@ -110,7 +114,7 @@ def examine(raw: pa.Table, labels: list[str], limits: Validate, seed: int) -> Ro
     faults = {
         "invalid_utf8": broken,
         **quality.text_faults(texts, limits.min_characters, limits.max_characters),
-        **quality.label_faults(raw["label"], labels),
+        **quality.label_faults(raw["label"], declared),
     }
     faults["null_text"] &= ~broken
     normal = duplicates.normalise(texts)
@@ -136,8 +140,8 @@ def compare(
 ) -> findings.Faults:
     """Faults that rows have because of others: equal texts and groups. Faulty rows never push out sound ones."""
     sound = ~findings.Quarantine(faults).rows
-    labels = quality.without(raw["label"], faults["unknown_label"])
-    repeated, conflicting = duplicates.find_exact(normal, labels, np.where(sound, rank, rank + len(rank)))
+    known = quality.without(raw["label"], faults["unknown_label"])
+    repeated, conflicting = duplicates.find_exact(normal, known, np.where(sound, rank, rank + len(rank)))
     leaked = splits.leaked(raw["group"], priority, sound)
     return {"duplicate": repeated, "conflicting_label": conflicting, "leaked_group": leaked}
 
@@ -155,16 +159,20 @@ def find_near(
     return faulty, near
 
 
-def describe(rows: Rows, kept: pa.Table, counts: Ints, labels: list[str], checks: list[Check]) -> findings.Facts:
+def describe(
+    rows: Rows, kept: pa.Table, counts: Ints, found: Labels, limits: Validate, checks: list[Check]
+) -> findings.Facts:
     """Everything that is shown: here, by report, in the metrics."""
     reasons, quarantined = rows.quarantine.counts(), int(rows.quarantine.rows.sum())
-    by_split = findings.by_split(counts, rows.order, labels)
+    by_split = findings.by_split(counts, rows.order, list(found.declared))
     return {
         "verdict": findings.verdict(len(rows.rank), quarantined, checks),
         "passed": all(check.passed for check in checks),
         "rows": len(rows.rank),
         "quarantined": quarantined,
         "quarantine": {findings.plain(name): n for name, n in reasons.items() if n},
+        "causes": {findings.plain(name): cause(name, limits) for name, n in reasons.items() if n},
+        "labels": labels.describe(found),
         "splits": by_split,
         "shares": findings.shares(by_split),
         "lengths": findings.histogram(pc.utf8_length(kept["text"]).to_numpy()),
@@ -202,7 +210,7 @@ def measure(facts: findings.Facts, rows: Rows) -> Metrics:
         "validate/rows": facts["rows"],
         "validate/quarantined": facts["quarantined"],
         "validate/near_duplicates_between_tests": facts["near_duplicates_between_tests"],
-        **{f"validate/{name}/rows": sum(labels.values()) for name, labels in facts["splits"].items()},
+        **{f"validate/{name}/rows": sum(found.values()) for name, found in facts["splits"].items()},
         **{f"validate/quarantined/{name}": n for name, n in rows.quarantine.counts().items()},
         **{f"validate/personal_data/{kind}": n for kind, n in rows.personal.values.items()},
     }

@@ -85,6 +85,7 @@ class Project:
                 "columns": {"text": "text", "label": "label"},
                 "sample": 1.0,
                 "slices": ["domain"],
+                "quotes": "auto",
                 "labels": list(labels),
             },
             model={"source": "tiny", "revision": "", "sha256": pins},

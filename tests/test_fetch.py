@@ -1,5 +1,6 @@
 """stages/fetch.py: the whole stage on a small table and a tiny model."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -15,7 +16,9 @@ from bonafide.errors import InputError
 from bonafide.files import sha256
 from bonafide.params import Data, Model, load_params
 from bonafide.paths import BASE_MODEL, RAW_TABLE, SOURCES
+from bonafide.pins import Link
 from stages.fetch import fetch
+from tests.file_server import serve
 from tests.tiny_model import build_tiny_model
 
 ROOT = Path(__file__).parents[1]
@@ -38,7 +41,8 @@ def params(tiny):
         columns={"text": "review", "label": "stars"},
         sample=1,
         slices=["shop"],
-        labels=[0, 1],
+        quotes="auto",
+        labels=["0", "1"],
     )
     model = Model(source="tiny", revision="", sha256=tiny[1])
     return replace(load_params(ROOT / "params.yaml"), data=data, model=model)
@@ -58,12 +62,48 @@ def test_fetch_writes_the_table_the_model_and_where_they_came_from(params, tiny)
             "sha256": sha256(RAW_TABLE),
             "rows": 2,
             "columns": ["id", "text", "label", "shop"],
+            "files": [{"file": "table.csv", "rows": 2, "form": "comma, quotes of RFC 4180, UTF-8"}],
+            "types": {"review": "text", "stars": "text", "shop": "text"},
+            "left_aside": {"columns": [], "files": []},
         },
         "model": {"source": "tiny", "revision": "", "sha256": tiny[1], "architecture": "bert", "license": None},
         "downloads": [],
     }
     size = sum(path.stat().st_size for path in BASE_MODEL.iterdir())
     assert metrics == {"fetch/rows": 2, "fetch/data/bytes": RAW_TABLE.stat().st_size, "fetch/model/bytes": size}
+
+
+def test_the_report_says_what_came_in_and_what_did_not(params, capsys):
+    Path("t/x=1").mkdir(parents=True)
+    Path("t/x=1/b.tsv").write_text('stars\treview\tshop\twhen\n1\t"good" film\ta\t2024\n', encoding="utf-8")
+    Path("t/a.csv").write_text(TABLE, encoding="utf-16")
+    Path("t/notes.txt").write_text("x", encoding="utf-8")
+    Path("t/.hidden.csv").write_text(TABLE, encoding="utf-8")
+    fetch(replace(params, data=replace(params.data, source="t")))
+    data = json.loads(SOURCES.read_text(encoding="utf-8"))["data"]
+    assert data["files"] == [
+        {"file": "a.csv", "rows": 2, "form": "comma, quotes of RFC 4180, UTF-16"},
+        {"file": "x=1/b.tsv", "rows": 1, "form": "tab, no quotes, UTF-8"},
+    ]
+    assert data["types"] == {"review": "text", "stars": "text", "shop": "text", "when": "text"}
+    assert data["left_aside"] == {"columns": ["when"], "files": ["notes.txt"]}
+    assert "fetch: t: no tables, not read: notes.txt\n" in capsys.readouterr().err
+    assert pq.read_table(RAW_TABLE)["text"].to_pylist() == ["fine", "bad", '"good" film']
+
+
+def test_a_table_by_url_is_fetched_and_its_source_is_written_without_its_query(params, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    Path("data").mkdir()
+    shutil.copy(ROOT / "data/download.py", "data")
+    pin = hashlib.sha256(TABLE.encode()).hexdigest()
+    with serve({"reviews.csv?key=secret": TABLE.encode()}) as address:
+        link = Link(url=f"{address}/file/reviews.csv?key=secret", sha256=pin)
+        data = replace(params.data, source="data/download.py", downloads=[link])
+        fetch(replace(params, data=data))
+    assert pq.read_table(RAW_TABLE)["text"].to_pylist() == ["fine", "bad"]
+    sources = json.loads(SOURCES.read_text(encoding="utf-8"))
+    assert sources["downloads"] == [{"url": f"{address}/file/reviews.csv?…", "sha256": pin}]
+    assert "secret" not in SOURCES.read_text(encoding="utf-8")
 
 
 def outs():

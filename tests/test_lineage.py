@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bonafide import lineage
-from bonafide.params import read_yaml
+from bonafide.yaml_files import read_yaml
 
 ROOT = Path(__file__).parents[1]
 GRAPH = """
@@ -30,7 +30,7 @@ import json, os, sys
 from pathlib import Path
 sys.path.insert(0, os.environ["ROOT"])
 from bonafide import lineage
-from bonafide.params import read_yaml
+from bonafide.yaml_files import read_yaml
 stage = sys.argv[1]
 params = read_yaml(Path("params.yaml"))
 keys = [lineage.stage_keys(params, stage), lineage.pipeline_key(params, stage)]

@@ -7,7 +7,7 @@ import pytest
 from bonafide import cache
 from bonafide.errors import InputError
 from bonafide.packages import NetworkError, source_distribution, wheel
-from bonafide.params import Download
+from bonafide.pins import Download
 from tests.package_index import open_index, save_sdist
 
 

@@ -133,10 +133,10 @@ def six_classes(rows: int) -> list[dict[str, str]]:
 
 
 def own_splits(rows: int) -> list[dict[str, str]]:
-    return [
-        row | {"split": "test" if i % 5 == 0 else "test_new_games" if i % 11 == 0 else "train"}
-        for i, row in enumerate(reviews(rows))
-    ]
+    """With columns that are called as our slices and as our own columns."""
+    splits = ["test" if i % 5 == 0 else "test_new_games" if i % 11 == 0 else "train" for i in range(rows)]
+    ours = [{"split": split, "length": f"reel {i % 2}", "negation": "B"} for i, split in enumerate(splits)]
+    return [row | columns for row, columns in zip(reviews(rows), ours, strict=True)]
 
 
 def write_own(project: Project, kind: str) -> None:
@@ -157,6 +157,7 @@ def write_own(project: Project, kind: str) -> None:
         pq.write_table(pa.Table.from_pylist(rows), project.folder / "data/own.parquet")
         project.tiny([row["text"] for row in rows])
         project.set(data__source="data/own.parquet", data__columns=columns | {"split": "split"})
+        project.set(data__slices=["length", "negation", "split"])
     elif kind == "tsv, numbers as labels":
         rows = [row | {"label": str(int(row["label"] == "positive"))} for row in reviews(240)]
         (project.folder / "data/own.tsv").write_text(csv_text(rows, "\t"))
@@ -180,6 +181,14 @@ def test_an_own_table_works_by_editing_params_only(tmp_path, kind):
         test = pq.read_table(project.folder / "data/validated/test.parquet")
         assert len(test) == sum(row["split"] == "test" for row in rows)
         assert metrics.keys() >= {"test_new_games/f1_macro", "validation/f1_macro"}
+        pieces = project.read("reports/evaluate/evaluation.json")["splits"]["test"]["slices"]
+        cut = {
+            piece["column"]: {other["value"] for other in pieces if other["column"] == piece["column"]}
+            for piece in pieces
+        }
+        assert list(cut) == ["length", "negation", "split (slice)", "built-in length", "built-in negation"]
+        assert (cut["length"], cut["negation"], cut["split (slice)"]) == ({"reel 0", "reel 1"}, {"B"}, {"test"})
+        assert cut["built-in negation"] == {"no"}
 
 
 def test_a_run_killed_in_every_stage_ends_in_the_same_bytes(finished, tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bonafide.params import parse_yaml
+from bonafide.yaml_files import parse_yaml
 from tests.project import STAGES, Project, small_project
 from tests.s3 import KEYS, s3_server
 from tests.test_pipeline import CHILDREN, PIPELINES, links

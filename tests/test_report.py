@@ -93,6 +93,12 @@ def test_the_page_shows_every_system_split_class_slice_and_hash(facts):
     ]
     shown += [f'<td class="quote">{row["value"]}</td>' for row in test["slices"]]
     shown += [f'<th class="quote">{label}</th>' for label in facts["labels"]]
+    shown += [
+        '<td class="quote">reviews/a.csv.gz</td><td class="num">14,313</td><td>comma, UTF-8, gzip</td>',
+        '<td class="quote">stars</td><td>int64</td><td>left aside</td>',
+        '<td class="quote">text</td><td>text</td><td></td>',
+        'Not read: <span class="quote">notes.txt</span>.',
+    ]
     shown += [sources["data"]["sha256"], *sources["model"]["sha256"].values(), hash_params(PARAMS)]
     assert [words for words in shown if words not in page] == []
     assert page.count('<tr class="small">') == sum(row["small"] for row in test["slices"])

@@ -216,6 +216,15 @@ def test_a_bad_request_is_told_what_is_wrong(served, body, says):
     assert ask(served, ["good film"])[0]["label"] in ("negative", "positive")
 
 
+def test_a_csv_of_words_that_pandas_takes_for_nothing_is_read_as_it_is(served):
+    words = ["NA", "None", "null", "nan", "good film, really"]
+    status, content = post(served, "text\n" + "".join(f'"{word}"\n' for word in words), "text/csv")
+    assert status == 200, content
+    assert json.loads(content)["predictions"] == ask(served, words)
+    status, content = post(served, 'text\nNA\n""\n', "text/csv")
+    assert (status, "row 1: the text is blank" in content) == (400, True)
+
+
 def test_another_kind_of_content_is_refused(served):
     assert post(served, "good film", "text/plain")[0] == 415
 

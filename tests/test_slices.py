@@ -96,3 +96,24 @@ def test_length_and_negation_are_always_cut():
     pieces = cut(rows, [], np.array([4, 3, 3]))
     assert found(pieces, "length") == {"3": [1, 2], "4": [0]}
     assert found(pieces, "negation") == {"yes": [0, 2], "no": [1]}
+
+
+def test_columns_called_as_ours_are_kept_beside_them():
+    table = pa.table({"text": ["no", "a", "b"], "length": ["short", "long", "long"], "negation": ["A", "B", "B"]})
+    pieces = cut(table, ["length", "negation"], np.array([4, 3, 3]))
+    assert found(pieces, "length") == {"long": [1, 2], "short": [0]}
+    assert found(pieces, "negation") == {"B": [1, 2], "A": [0]}
+    assert found(pieces, "built-in length") == {"3": [1, 2], "4": [0]}
+    assert found(pieces, "built-in negation") == {"yes": [0], "no": [1, 2]}
+    table = table.append_column("built-in length", pa.array(["x", "x", "y"]))
+    pieces = cut(table, ["length", "built-in length"], np.array([4, 3, 3]))
+    assert found(pieces, "built-in length") == {"x": [0, 1], "y": [2]}
+    assert found(pieces, "built-in built-in length") == {"3": [1, 2], "4": [0]}
+
+
+def test_values_called_missing_and_other_are_not_those_that_are():
+    values = ["missing", None, "other", *map(str, range(20)), *map(str, range(20))]
+    names, order = string_names(values)
+    assert names[:3] == ["built-in other", "built-in missing", "built-in other"]
+    assert len(order) == len(set(order)) == 22
+    assert string_names(["missing", "missing", None])[0] == ["missing", "missing", "built-in missing"]

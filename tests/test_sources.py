@@ -1,19 +1,33 @@
 """bonafide/sources.py: what `data.source` may be, and what a loader must do."""
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from bonafide.errors import InputError
-from bonafide.params import Data, Download
+from bonafide.params import Data
+from bonafide.pins import Download, Link
 from bonafide.sources import read_source
+from tests.file_server import serve
 from tests.package_index import open_index, save_sdist
+
+ROOT = Path(__file__).parents[1]
 
 
 def read(source, downloads=()):
-    return read_source(Data(source=source, downloads=list(downloads), columns={}, sample=1, slices=[], labels=[]))
+    data = Data(
+        source=source,
+        downloads=list(downloads),
+        columns={"text": "text"},
+        sample=1,
+        slices=[],
+        quotes="auto",
+        labels=["0", "1"],
+    )
+    return read_source(data).table
 
 
 @pytest.mark.parametrize("source", ["/etc/passwd", "../t.csv", "data/../../t.csv"])
@@ -37,7 +51,7 @@ LOADERS = {
 @pytest.mark.parametrize("code", LOADERS.values(), ids=LOADERS)
 def test_a_loader_returns_a_frame_or_an_arrow_table(code):
     Path("loader.py").write_text(code, encoding="utf-8")
-    assert read("loader.py").to_pylist() == [{"text": "fine", "label": "1"}]
+    assert read("loader.py").to_pylist() == [{"text": "fine"}]  # the one column that is asked for
 
 
 @pytest.mark.parametrize(
@@ -76,3 +90,35 @@ def test_a_loader_gets_its_verified_downloads_by_name(monkeypatch, tmp_path):
     pin = hashlib.sha256(archive.read_bytes()).hexdigest()
     table = read("loader.py", [Download(package="tinydata==1.0", sha256=pin)])
     assert table == pa.table({"text": ["text,label\nfine,1\n"]})
+
+
+def test_a_table_by_url_needs_no_code(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    Path("data").mkdir()
+    shutil.copy(ROOT / "data/download.py", "data")
+    content = b"text,label\nfine,1\nbad,0\n"
+    with serve({"rows.csv": content}) as address:
+        link = Link(url=f"{address}/file/rows.csv", sha256=hashlib.sha256(content).hexdigest())
+        assert read("data/download.py", [link]).to_pylist() == [
+            {"text": "fine"}, {"text": "bad"},
+        ]  # fmt: skip
+        with pytest.raises(InputError, match=r"^data/download.py: reads one download, and .* has 0$"):
+            read("data/download.py")
+
+
+def test_a_path_that_a_loader_returns_is_read_and_named_without_where_it_lay():
+    code = "from pathlib import Path\ndef load(downloads):\n    return Path('rows.csv')\n"
+    Path("loader.py").write_text(code, encoding="utf-8")
+    Path("rows.csv").write_text("text,label\nfine,1\n", encoding="utf-8")
+    assert read("loader.py").to_pylist() == [{"text": "fine"}]
+
+
+def test_what_is_wrong_in_a_download_is_said_of_its_name(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    Path("data").mkdir()
+    shutil.copy(ROOT / "data/download.py", "data")
+    content = b"text,label\nfine\n"
+    with serve({"rows.csv": content}) as address:
+        link = Link(url=f"{address}/file/rows.csv", sha256=hashlib.sha256(content).hexdigest())
+        with pytest.raises(InputError, match=r"^rows.csv: line 2 has 1 field, the header 2$"):
+            read("data/download.py", [link])

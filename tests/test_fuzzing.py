@@ -1,0 +1,77 @@
+"""benchmarks/fuzzing.py: what it calls a find, and a short round of it. The long ones are logged in dev/LOG.md."""
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from benchmarks.fuzzing import TARGETS, attempt, fuzz, mutate, read_table
+from bonafide.errors import InputError
+
+
+def raises(error):
+    def run(_path):
+        raise error
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("run", "outcome"),
+    [
+        (lambda _: None, "read"),
+        (raises(InputError("t.csv: line 1 is not good")), "refused"),
+        (raises(InputError("t.csv: two\nlines")), "traceback"),
+        (raises(InputError("names no file")), "traceback"),
+        (raises(KeyError("text")), "traceback"),
+        (lambda _: bytearray(2 * 10**9), "memory"),
+    ],
+)
+def test_a_result_or_one_line_that_names_the_file_is_no_find(run, outcome):
+    assert attempt(run, Path("t.csv"))[0] == outcome
+
+
+def test_a_hang_is_a_find(monkeypatch):
+    monkeypatch.setattr("benchmarks.fuzzing.SECONDS", 1)
+    assert attempt(lambda _: time.sleep(30), Path("t.csv"))[0] == "hang"
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_no_mutated_file_is_a_find(name):
+    counts = fuzz(name, time.monotonic() + 0.6, random.Random(0), Path.cwd())
+    assert set(counts) <= {"read", "refused"}
+    assert counts
+
+
+def outcome(name, content):
+    """What becomes of a file: `read`, or the words of its refusal; anything else is raised."""
+    Path(name).write_bytes(content)
+    try:
+        read_table(Path(name))
+    except InputError as error:
+        return str(error)
+    return "read"
+
+
+def is_one(name, words):
+    return words == "read" or (name in words and "\n" not in words)
+
+
+@settings(max_examples=150)
+@given(st.sampled_from(["t.csv", "t.tsv", "t.jsonl", "t.json", "t.csv.gz", "t.jsonl.zst"]), st.binary(max_size=200))
+@example("t.csv", b"text,label\n\xff\xfe\0\0,1\n")
+@example("t.json", b"[" * 5000)
+def test_no_bytes_are_a_traceback(name, content):
+    assert is_one(name, outcome(name, content))
+
+
+@settings(max_examples=150)
+@given(st.sampled_from(["csv", "json", "parquet"]), st.integers())
+def test_no_change_of_a_good_file_is_a_traceback(target, seed):
+    chance = random.Random(seed)
+    name, contents = chance.choice(list(TARGETS[target][1].items()))
+    content = chance.choice(contents)
+    assert is_one(name, outcome(name, mutate(content, content, chance)))
