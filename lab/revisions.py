@@ -65,13 +65,14 @@ def workspace() -> Revision:
 def resolve(name: str) -> Revision:
     """Find the revision that `name` is of: a commit, branch or tag, else a DVC experiment, else an MLflow run's id.
 
-    Raise InputError where it is none.
+    Raise InputError where it is none, OSError where git does not read the repository.
     """
     found = _commit(name) or _experiment(name)
     if found:
         return Revision(name, found)
     if re.fullmatch(r"[0-9a-f]{32}", name):
         return of_run(name)
+    git.run("rev-parse", "--git-dir")  # of no repository, or one of another user's, git says so itself
     raise InputError(f"{name}: is no commit, branch, tag, DVC experiment or MLflow run here")
 
 

@@ -12,6 +12,7 @@ from bonafide import git
 from bonafide.errors import InputError
 from bonafide.runs import root
 from lab.project import enter
+from lab.revisions import resolve
 from tests.project import STAGES, Project, small_project
 from tests.test_review import commit
 from tests.test_review import git as run_git
@@ -48,8 +49,9 @@ def test_outside_of_a_repository_there_is_no_project(tmp_path):
     with pytest.raises(InputError, match=r"^no project \(params.yaml and dvc.yaml\) here or above$"):
         enter()
     assert git.ask("rev-parse", "HEAD") == ""
-    with pytest.raises(OSError, match=r"^git rev-parse: not a git repository"):
-        git.top()
+    for act in (git.top, lambda: resolve("main")):
+        with pytest.raises(OSError, match=r"^git rev-parse: not a git repository"):
+            act()
 
 
 def test_names_and_bytes_come_as_they_are_and_relative_to_the_project(tmp_path, monkeypatch):
