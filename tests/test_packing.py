@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -153,6 +154,17 @@ def test_what_attention_does_not_know_keeps_a_model_from_being_packed(argument, 
     assert packing.obstacle(model) == f"its attention takes {next(iter(argument))}"
     assert model.config._attn_implementation == "sdpa"
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_why_a_model_is_padded_is_one_line_that_is_true():
+    config = transformers.BartConfig(
+        **dict.fromkeys(("encoder_layers", "decoder_layers"), 1), d_model=16, vocab_size=20
+    )
+    bart = transformers.BartForSequenceClassification(config)
+    assert packing.obstacle(bart) == "its decoder looks at the texts of its encoder"
+    bert = build_model("bert")
+    bert.classifier = nn.Linear(7, 3)
+    assert packing.obstacle(bert).startswith("a trial ends in: mat1 and mat2 shapes cannot be multiplied")
 
 
 def test_a_causal_model_taken_for_another_is_noticed(monkeypatch):
