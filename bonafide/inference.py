@@ -31,7 +31,7 @@ def predict_all(model: Any, tokens: Tokens, view: Callable[[Any, Batch], Floats]
     return result
 
 
-def load(kind: Any, folder: Path) -> Any:
+def load(kind: Any, folder: Path, **options: Any) -> Any:
     """A model in fp32, on the GPU where there is one."""
-    model = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype="float32")
+    model = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype="float32", **options)
     return model.to("cuda" if torch.cuda.is_available() else "cpu")

@@ -35,7 +35,8 @@ def declared_config(source: Path) -> Any:
 def _set_padding(config: Any, source: Path) -> None:
     """Pad with the tokenizer's token where config.json names none, or another than a head that looks for it gets."""
     text, looks = config.get_text_config(), "pad_token_id" in inspect.getsource(classifier(config).forward)
-    declared = text.pad_token_id if isinstance(text.pad_token_id, int) else -1
+    named = getattr(text, "pad_token_id", None)
+    declared = named if isinstance(named, int) else -1
     if not looks and 0 <= declared < getattr(text, "vocab_size", math.inf):
         return
     padding = processors.load(source).pad_token_id

@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import AutoModel, AutoModelForSequenceClassification
 
-from bonafide import baselines, packing
+from bonafide import baselines, packing, pretrained
 from bonafide.inference import load, predict_all
 from bonafide.lengths import separate
 from bonafide.paths import BASE_MODEL, MODEL
@@ -29,7 +29,7 @@ def predict(
 
     model = load_classifier(task, MODEL)
     ours = {split: predict_all(model, found, task.predict) for split, found in evaluated.items()}
-    base = load(AutoModel, BASE_MODEL)
+    base = load(AutoModel, BASE_MODEL, config=pretrained.read_config(BASE_MODEL))
     if base.config.is_encoder_decoder:
         base = base.get_encoder()
     views = {split: predict_all(base, found, baselines.embed) for split, found in tokens.items()}
