@@ -71,6 +71,9 @@ def check_columns(found: Sequence[str], wanted: Mapping[str, str], where: str) -
 
 def nearest(name: str, names: Sequence[str]) -> str:
     """`: did you mean 'x'?`, where a name is close."""
+    blank = next((other for other in names[:1000] if other.strip() == name), None)
+    if blank:
+        return f": did you mean {blank!r}, with its blanks?"
     close = get_close_matches(name.lower(), [other.lower() for other in names[:1000] if NAME.fullmatch(other)], n=1)
     match = next((other for other in names if close and other.lower() == close[0]), None)
     return f": did you mean {match!r}?" if match else ""

@@ -96,7 +96,8 @@ class Form:
                 taken.clear()
         except csv.Error as error:
             reason = next((words for part, words in REASONS.items() if part in str(error)), f"is no row: {error}")
-            raise csv.Error(f"line {first} {reason}") from None
+            hint = ": a quote in it is written twice, not after a backslash" if '\\"' in "".join(taken) else ""
+            raise csv.Error(f"line {first} {reason}{hint}") from None
 
     def _keep(self, taken: list[str]) -> Iterator[str]:
         """The lines, which go into `taken`, too: those of one row, or csv.Error."""

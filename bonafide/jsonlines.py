@@ -88,7 +88,8 @@ def read_rows(path: Path, encoding: str) -> Iterator[tuple[int, int, Any]]:
         try:
             value, end = DECODER.raw_decode(text)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}: line {number} is not JSON{explain(error)}") from None
+            hint = "; an array, or objects of several lines, go into a .json" if number == 1 and text[0] in "[{" else ""
+            raise InputError(f"{path}: line {number} is not JSON{explain(error)}{hint}") from None
         if end < len(text):
             raise InputError(f"{path}: line {number} is not JSON: more than one value, at character {end + 1}")
         yield number, len(text), value

@@ -229,7 +229,10 @@ def load_params(path: Path = PARAMS) -> Params:
         text = read_text(path)
         return TypeAdapter(Params).validate_python(spell_labels(parse_yaml(text, str(path)), text, str(path)))
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in error.errors()]
+        problems = [
+            f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors()
+        ]
         shown = "; ".join(" ".join(p.split()) for p in problems[:5])
         more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
         raise InputError(f"{path}: {shown}{more}") from None

@@ -24,6 +24,13 @@ BOMS = {  # UTF-32's first: the little-endian one begins with UTF-16's
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+OTHERS = {  # what begins so is no text, whatever its name says
+    b"PAR1": "Parquet: name it .parquet",
+    b"PK\3\4": "a ZIP archive, as an Excel workbook is: unpack it, or save it as CSV",
+    b"\x1f\x8b": "packed by gzip: let its name end in .gz",
+    b"BZh": "packed by bzip2: let its name end in .bz2",
+    b"\x28\xb5\x2f\xfd": "packed by zstd: let its name end in .zst",
+}
 BARE = ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
 
 
@@ -50,9 +57,15 @@ def unpacking(path: Path) -> Iterator[None]:
 
 
 def find_encoding(path: Path) -> str:
-    """The codec of a file's first 4 kB: of its BOM, else UTF-8, or where NULs abound what gives the most ASCII."""
+    """The codec of a file's first 4 kB: of its BOM, else UTF-8, or where NULs abound what gives the most ASCII.
+
+    Raises InputError where the file is no text.
+    """
     with unpacking(path), open_bytes(path) as file:
         sample = file.read(SAMPLE)
+    for mark, what in OTHERS.items():
+        if sample.startswith(mark) and not sample.isascii():
+            raise InputError(f"{path}: is {what}")
     for bom, encoding in BOMS.items():
         if sample.startswith(bom):
             return encoding

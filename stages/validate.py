@@ -24,6 +24,7 @@ from bonafide.offers import cause, settle
 from bonafide.pages import render
 from bonafide.params import Params, Validate, slice_columns
 from bonafide.paths import FINDINGS, QUARANTINE, RAW_TABLE, REPORTS, VALIDATED
+from bonafide.printable import say
 from bonafide.splits import TEST, VALIDATION, Ints
 from bonafide.stage import run_stage
 from tasks import Metrics, load_task
@@ -81,6 +82,8 @@ def validate(params: Params) -> Metrics:
     broken = [check.broken() for check in checks if not check.passed]
     if broken:
         raise InputError("\n".join(f"{line}; see {PAGE}" for line in broken))
+    if found.others:
+        say(f"validate: set aside: data.labels: {labels.say_others(found)}; see {PAGE}")
     for name in rows.order:
         pq.write_table(kept.filter(pc.equal(kept["split"], name)).drop_columns("split"), VALIDATED / f"{name}.parquet")
     return measure(facts, rows)

@@ -13,6 +13,7 @@ from bonafide.delimited import read_delimited
 from bonafide.errors import InputError
 
 WANTED = {"text": "data.columns.text", "label": "data.columns.label"}
+TWICE = ": a quote in it is written twice, not after a backslash"
 HEAD, TAIL = b"text,label\nfine,1\n", b"bad,0\n"
 
 
@@ -78,7 +79,7 @@ def test_a_tab_makes_whole_rows_within_quotes_doubtful_even_where_another_line_i
     ("content", "reason"),
     [
         ('text,label\n"fine one",1\n"say "hi" now",0\n"bad",0\n', "line 3 has text after a closing quote"),
-        ('text,label\n"say \\"hi\\" now",0\n', "line 2 has text after a closing quote"),
+        ('text,label\n"say \\"hi\\" now",0\n', f"line 2 has text after a closing quote{TWICE}"),
         ('text,label\n"fine",1\n"bad",0\n5" pipe,1\n', "line 4 has a quote inside a field that is not quoted"),
     ],
     ids=["not-doubled", "backslashes", "mixed"],
@@ -239,3 +240,24 @@ def test_a_row_without_an_end_is_refused_before_it_fills_the_memory():
 def test_a_row_longer_than_a_block_is_read_whole():
     text = "x" * 5_000_000
     assert rows("t.csv", f'text,label\n{text},1\n"{text}\n",0\n') == [(text, "1"), (f"{text}\n", "0")]
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"PAR1\x15\x04\xff", "Parquet: name it .parquet"),
+        (b"PK\x03\x04\x14\xff", "a ZIP archive, as an Excel workbook is: unpack it, or save it as CSV"),
+        (gzip.compress(b"text,label\nfine,1\n"), "packed by gzip: let its name end in .gz"),
+        (bz2.compress(b"text,label\nfine,1\n"), "packed by bzip2: let its name end in .bz2"),
+    ],
+)
+def test_a_file_of_another_kind_is_named(content, what):
+    Path("t.csv").write_bytes(content)
+    with pytest.raises(InputError, match=rf"^t.csv: is {what}$"):
+        read_delimited(Path("t.csv"), {"text": "data.columns.text"})
+
+
+def test_a_column_with_blanks_around_its_name_is_offered():
+    Path("t.csv").write_text("text, label\nfine, 1\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"^t.csv: no column 'label' .k.: did you mean ' label', with its blanks\?"):
+        read_delimited(Path("t.csv"), {"text": "k", "label": "k"})

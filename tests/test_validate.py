@@ -326,12 +326,13 @@ def test_labels_that_are_spelled_otherwise_are_named_with_their_counts_in_one_li
     assert page.count('<td class="num">300</td>') == 2
 
 
-def test_a_label_that_is_not_declared_is_named_where_it_is_let_through_and_where_it_is_not(default):
+def test_a_label_that_is_not_declared_is_named_where_it_is_let_through_and_where_it_is_not(default, capsys):
     rows = make()
     for row in rows[:20]:
         row["label"] = "Negative"
     write(rows)
     validate(default)
+    assert f"data.labels: not declared: 'Negative' in 20 rows; see {PAGE}" in capsys.readouterr().err
     page = PAGE.read_text(encoding="utf-8")
     assert "20 of 600 are not (5.00% may): not declared: &#39;Negative&#39; in 20 rows" in page
     assert "<td>data.labels</td>" in page
