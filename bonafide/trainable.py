@@ -1,5 +1,6 @@
 """Which weights are trained: all, the head, or low-rank changes to all; and how the rest is kept still."""
 
+import warnings
 from typing import Any
 
 from torch import nn
@@ -64,7 +65,9 @@ def _add_lora(model: Any, rank: int) -> Any:
         raise InputError(f"train.trainable: lora: {kind} has the same weights in several layers")
     head = [name for name, part in model.named_children() if name != prefix and any(True for _ in part.parameters())]
     config = LoraConfig(TaskType.SEQ_CLS, r=rank, lora_alpha=2 * rank, target_modules=[*found], modules_to_save=head)
-    return get_peft_model(model, config)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "fan_in_fan_out")  # it finds out which side of GPT-2's weights is which
+        return get_peft_model(model, config)
 
 
 def get_encoder(model: Any) -> nn.Module:

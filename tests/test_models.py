@@ -78,6 +78,7 @@ PARTS = [
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft's
 @pytest.mark.parametrize("recipe", PARTS, ids=str)
 @pytest.mark.parametrize("name", ["albert", "bart", "deberta-v2", "gpt2", "mpt", "t5gemma", "xlm", "xlnet", "zamba"])
 def test_every_way_to_train_works_or_is_refused_in_one_line(name, recipe):
