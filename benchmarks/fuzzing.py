@@ -3,7 +3,8 @@
     python -m benchmarks.fuzzing [--minutes 15] [--targets csv parquet] [--seed 1] [--keep FOLDER]
 
 A target is a few valid files, and a function that reads one and raises InputError where it refuses. An input may cost
-10 s and 1 GB beyond what the process has at the start. Anything but a result or an InputError is a find, which is kept.
+10 s of CPU and 1 GB beyond what the process has at the start. Anything but a result or an InputError of one line that
+names the thing is a find, which is kept.
 """
 
 import argparse
@@ -21,7 +22,8 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +32,17 @@ import pyarrow.parquet as pq
 
 from bonafide.columns import arrange
 from bonafide.errors import InputError
+from bonafide.loadable import check_loads
+from bonafide.model_files import check_model
 from bonafide.params import Data, load_params
 from bonafide.sources import read_source
+from dev.zoo import build_base
 
-DATA = load_params(Path(__file__).parents[1] / "params.yaml").data
+ROOT = Path(__file__).parents[1]
+DATA = load_params(ROOT / "params.yaml").data
+BASES = ("bert", "gpt2", "t5")
 SECONDS, BYTES = 10, 10**9
-OUTCOMES = {0: "read", 3: "refused", 4: "traceback", 5: "memory", -signal.SIGALRM: "hang"}  # any other: crash
+OUTCOMES = {0: "read", 3: "refused", 4: "traceback", 5: "memory", -signal.SIGPROF: "hang"}  # any other: crash
 TOKENS = [
     *(
         b'"',
@@ -81,8 +88,29 @@ def read_table(path: Path) -> None:
     arrange(read_source(data).table, data, ("text", "label"))
 
 
+def read_model(path: Path) -> None:
+    """What fetch does with a base model in the folder of this file."""
+    check_model(path.parent)
+    check_loads(path.parent)
+
+
+def models(file: str) -> tuple[Callable[[Path], None], dict[str, list[bytes]]]:
+    """A target: a file of base models in miniature, which this makes in the working folder."""
+    for name in BASES:
+        if not Path(name).exists():
+            Path(name).mkdir()
+            build_base(Path(name), name, [row["text"] for row in ROWS])
+    return read_model, {f"{name}/{file}": [Path(name, file).read_bytes()] for name in BASES}
+
+
+def params() -> tuple[Callable[[Path], None], dict[str, list[bytes]]]:
+    """A target: params.yaml."""
+    files = [(ROOT / name).read_bytes() for name in ("params.yaml", "recipes/smoke.yaml")]
+    return load_params, {"params.yaml": files}  # type: ignore[return-value]
+
+
 def tables() -> dict[str, tuple[Callable[[Path], None], dict[str, list[bytes]]]]:
-    """Each target: its function, and for each file name some valid content."""
+    """The targets of tables: the function of each, and for each file name some valid content."""
     text = csv_file()
     lines = "\n".join(json.dumps(row, ensure_ascii=False) for row in ROWS).encode()
     return {
@@ -124,7 +152,12 @@ def tables() -> dict[str, tuple[Callable[[Path], None], dict[str, list[bytes]]]]
     }
 
 
-TARGETS = tables()
+TARGETS: dict[str, Callable[[], tuple[Callable[[Path], None], dict[str, list[bytes]]]]] = {
+    **{name: partial(tables().__getitem__, name) for name in tables()},
+    "config": partial(models, "config.json"),
+    "tokenizer": partial(models, "tokenizer.json"),
+    "params": params,
+}
 
 
 def mutate(content: bytes, other: bytes, chance: random.Random) -> bytes:
@@ -170,14 +203,14 @@ def attempt(run: Callable[[Path], None], path: Path) -> tuple[str, str]:
 
 def within_limits(run: Callable[[Path], None], path: Path, say: int) -> int:
     """Run in this process: an exit code of OUTCOMES."""
-    signal.alarm(SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)  # CPU time, which does not depend on what else the machine does
     before = resident("VmSize")
     resource.setrlimit(resource.RLIMIT_AS, (before + BYTES, before + BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         run(path)
     except InputError as error:
-        one_line = "\n" not in str(error) and path.name in str(error)
+        one_line = "\n" not in str(error) and (path.name in str(error) or str(error).startswith("base model: "))
         os.write(say, str(error).encode(errors="replace")[:1000])
         return 3 if one_line else 4
     except (MemoryError, pa.ArrowMemoryError):
@@ -194,21 +227,27 @@ def resident(key: str) -> int:
     return int(status.partition(f"{key}:")[2].split()[0]) * 1024
 
 
-def fuzz(name: str, deadline: float, chance: random.Random, keep: Path) -> Counter[str]:
-    """Feed one target until `deadline`; keep what neither reads nor is refused."""
-    run, files = TARGETS[name]
+def until(deadline: float) -> Iterator[None]:
+    """As many rounds as there is time for."""
+    while time.monotonic() < deadline:
+        yield
+
+
+def fuzz(name: str, rounds: Iterable[object], chance: random.Random, keep: Path) -> Counter[str]:
+    """Feed one target as many files as there are rounds; keep what is neither read nor refused."""
+    run, files = TARGETS[name]()
     samples = [(file, content) for file, contents in files.items() for content in contents]
     counts: Counter[str] = Counter()
-    while time.monotonic() < deadline:
+    for _ in rounds:
         file, content = chance.choice(samples)
         made = mutate(content, chance.choice(samples)[1], chance)
         path = Path(file)
         path.write_bytes(made)
         outcome, words = attempt(run, path)
         counts[outcome] += 1
-        path.unlink()
+        path.write_bytes(content)  # a model's other files may be next
         if outcome not in ("read", "refused") and counts[outcome] <= 20:
-            kept = keep / f"{name}-{outcome.replace(' ', '')}-{counts[outcome]}-{file}"
+            kept = keep / f"{name}-{outcome.replace(' ', '')}-{counts[outcome]}-{file.replace('/', '-')}"
             kept.write_bytes(made)
             kept.with_name(f"{kept.name}.txt").write_text(words, encoding="utf-8")
     return counts
@@ -228,7 +267,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         for name in arguments.targets:
             deadline = time.monotonic() + 60 * arguments.minutes / len(arguments.targets)
-            counts = fuzz(name, deadline, random.Random(f"{arguments.seed} {name}"), keep)  # noqa: S311
+            counts = fuzz(name, until(deadline), random.Random(f"{arguments.seed} {name}"), keep)  # noqa: S311
             finds += sum(count for outcome, count in counts.items() if outcome not in ("read", "refused"))
             print(
                 f"{name:10}", ", ".join(f"{count:,} {outcome}" for outcome, count in counts.most_common()), flush=True

