@@ -277,5 +277,5 @@ def test_a_temporary_experiment_is_tracked_in_the_real_repository(tmp_path):
     ((run_id, status),) = project.query(PIPELINES)
     tags = dict(project.query(f"select key, value from tags where run_uuid = '{run_id}'"))
     assert (status, tags["dvc.experiment"]) == ("FINISHED", "warm")
-    assert tags["mlflow.runName"].startswith("warm")
+    assert tags["mlflow.runName"] == "learning_rate=0.003 warm"
     assert (project.folder / "mlartifacts").exists()
