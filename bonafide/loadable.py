@@ -102,6 +102,8 @@ def check_tokenizer(folder: Path) -> Any:
         _read(processor)
     except ImportError as error:
         raise InputError(f"base model: its tokenizer needs a package that is not there: {reason_of(error)}") from None
+    except InputError:
+        raise
     except Exception as error:  # noqa: BLE001 - tokenizers are code of their own, and files of others
         check_files(folder)
         raise InputError(f"base model: its tokenizer does not load: {reason_of(error)}") from None

@@ -1,12 +1,14 @@
 """The tokenizer of a model folder, settled so that stock pipelines make the very batches that are trained on."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bonafide.errors import InputError
 from bonafide.files import write_json
 from bonafide.model_files import read_object
 from tasks import Ints
@@ -31,7 +33,8 @@ def _read_processor(source: Path) -> tuple[Any, bool]:
 def _read(source: Path, _files: tuple[tuple[str, int, int], ...]) -> tuple[Any, bool]:
     from transformers import AutoTokenizer  # 3 s, which validate need not pay
 
-    processor = AutoTokenizer.from_pretrained(source, use_fast=True, local_files_only=True)
+    with no_panic():
+        processor = AutoTokenizer.from_pretrained(source, use_fast=True, local_files_only=True)
     lacks = processor.pad_token_id is None
     if lacks:
         processor.pad_token = _stand_in(processor)
@@ -80,10 +83,23 @@ def encode(texts: Sequence[str], processor: Any, max_length: int) -> tuple[list[
     rust.no_padding()
     rust.enable_truncation(max_length)
     special = rust.num_special_tokens_to_add(is_pair=False)
-    encoded = rust.encode_batch(list(texts))
+    with no_panic():
+        encoded = rust.encode_batch(list(texts))
     rust.no_truncation()
     lengths = [len(e.ids) + sum(len(rest.ids) - special for rest in e.overflowing) for e in encoded]
     return [e.ids for e in encoded], np.array(lengths, dtype=np.int64)
+
+
+@contextmanager
+def no_panic() -> Iterator[None]:
+    """Raise InputError where the Rust code of tokenizers gives up, of which Python sees no Exception."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(f"base model: tokenizer.json: the tokenizers library gives up on it: {reason}") from None
 
 
 def _encode_slowly(texts: list[str], processor: Any, max_length: int) -> tuple[list[list[int]], Ints]:

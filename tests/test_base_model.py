@@ -100,6 +100,13 @@ def hide_tokenizer(folder):
     (folder / "vocab.txt").unlink()
 
 
+def template_without_its_token(folder):
+    pieces = [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
+    both = [*pieces, {"Sequence": {"id": "B", "type_id": 0}}]
+    template = {"type": "TemplateProcessing", "single": pieces, "pair": both, "special_tokens": {}}
+    edit_json(folder / "tokenizer.json", post_processor=template)
+
+
 def header_only(header):
     def spoil(folder):
         (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
@@ -155,6 +162,10 @@ SPOILED = {
     "tokenizer-without-vocabulary": (
         lambda f: (f / "tokenizer.json").write_text("{}"),
         "^base model: its tokenizer does not load: ",
+    ),
+    "tokenizer-panics": (
+        template_without_its_token,
+        "^base model: tokenizer.json: the tokenizers library gives up on it: no entry found for key$",
     ),
     "missing-shard": (
         lambda f: (f / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-2-of-2.safetensors"}}'),
