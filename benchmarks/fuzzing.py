@@ -1,6 +1,6 @@
 """Fuzz what reads other people's bytes: mutated files of each format, each read in a process of its own with limits.
 
-    python -m benchmarks.fuzzing [--minutes 15] [--targets csv parquet] [--seed 1] [--keep FOLDER]
+    python -m benchmarks.fuzzing [--minutes 15] [--rounds N] [--targets csv parquet] [--seed 1] [--keep FOLDER]
 
 A target is a few valid files, and a function that reads one and raises InputError where it refuses. An input may cost
 10 s of CPU and 1 GB beyond what the process has at the start. Anything but a result or an InputError of one line that
@@ -42,7 +42,8 @@ ROOT = Path(__file__).parents[1]
 DATA = load_params(ROOT / "params.yaml").data
 BASES = ("bert", "gpt2", "t5")
 SECONDS, BYTES = 10, 10**9
-OUTCOMES = {0: "read", 3: "refused", 4: "traceback", 5: "memory", -signal.SIGPROF: "hang"}  # any other: crash
+OUTCOMES = {0: "read", 3: "refused", 4: "traceback", 5: "memory", -signal.SIGPROF: "hang", -signal.SIGALRM: "hang"}
+"""Of exit codes; any other is a crash."""
 TOKENS = [
     *(
         b'"',
@@ -204,6 +205,7 @@ def attempt(run: Callable[[Path], None], path: Path) -> tuple[str, str]:
 def within_limits(run: Callable[[Path], None], path: Path, say: int) -> int:
     """Run in this process: an exit code of OUTCOMES."""
     signal.setitimer(signal.ITIMER_PROF, SECONDS)  # CPU time, which does not depend on what else the machine does
+    signal.alarm(60 + int(SECONDS))  # who waits for ever takes none
     before = resident("VmSize")
     resource.setrlimit(resource.RLIMIT_AS, (before + BYTES, before + BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -257,6 +259,7 @@ def main() -> int:
     """Print a line per target; return 1 if there was any find."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=15.0)
+    parser.add_argument("--rounds", type=int, help="of each target, instead of the minutes of all")
     parser.add_argument("--targets", nargs="+", default=list(TARGETS), choices=list(TARGETS))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", type=Path, default=Path("fuzzing"))
@@ -267,7 +270,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         for name in arguments.targets:
             deadline = time.monotonic() + 60 * arguments.minutes / len(arguments.targets)
-            counts = fuzz(name, until(deadline), random.Random(f"{arguments.seed} {name}"), keep)  # noqa: S311
+            rounds = until(deadline) if arguments.rounds is None else range(arguments.rounds)
+            counts = fuzz(name, rounds, random.Random(f"{arguments.seed} {name}"), keep)  # noqa: S311
             finds += sum(count for outcome, count in counts.items() if outcome not in ("read", "refused"))
             print(
                 f"{name:10}", ", ".join(f"{count:,} {outcome}" for outcome, count in counts.most_common()), flush=True

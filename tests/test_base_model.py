@@ -105,6 +105,7 @@ def template_without_its_token(folder):
     both = [*pieces, {"Sequence": {"id": "B", "type_id": 0}}]
     template = {"type": "TemplateProcessing", "single": pieces, "pair": both, "special_tokens": {}}
     edit_json(folder / "tokenizer.json", post_processor=template)
+    edit_json(folder / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")  # BERT's own makes its own
 
 
 def header_only(header):
