@@ -4,7 +4,7 @@ A type that is not named here is shrunk by its fields' names like all others, an
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +155,7 @@ def tokenizer(sort: str, texts: Sequence[str]) -> Tokenizer:
     return made
 
 
-def save_tokenizer(folder: Path, sort: str, texts: Sequence[str], **settings: Any) -> dict[str, int]:
+def save_tokenizer(folder: Path, sort: str, texts: Sequence[str], **settings: Any) -> dict[str, int | None]:
     """Save a tokenizer as transformers does; return the ids that go into config.json."""
     made = tokenizer(sort, texts)
     folder.mkdir(parents=True, exist_ok=True)
@@ -169,7 +169,7 @@ def save_tokenizer(folder: Path, sort: str, texts: Sequence[str], **settings: An
     return {"eos_token_id": ids.get("sep_token_id"), **ids}
 
 
-def small(defaults: Any, name: str, words: int, ids: dict[str, int]) -> dict[str, Any]:
+def small(defaults: Any, name: str, words: int, ids: Mapping[str, int | None]) -> dict[str, Any]:
     """The options that make a configuration of this type small."""
     fields = defaults.to_dict()
     options = {key: value for key, value in SMALL.items() if isinstance(fields.get(key), int | float)}
@@ -186,7 +186,7 @@ def small(defaults: Any, name: str, words: int, ids: dict[str, int]) -> dict[str
     return options | OTHER.get(name, {})
 
 
-def build_config(name: str, words: int, ids: dict[str, int], **changes: Any) -> Any:
+def build_config(name: str, words: int, ids: Mapping[str, int | None], **changes: Any) -> Any:
     """A configuration of a type, small."""
     build = CONFIG_MAPPING[name]
     return build(**(small(build(), name, words, ids) | changes))
