@@ -98,8 +98,8 @@ def no_panic() -> Iterator[None]:
     except BaseException as error:
         if type(error).__name__ != "PanicException":
             raise
-        reason = " ".join(str(error).split())[:160]
-        raise InputError(f"base model: tokenizer.json: the tokenizers library gives up on it: {reason}") from None
+        words = "base model: tokenizer.json: the tokenizers library gives up on it"
+        raise InputError(f"{words}: {' '.join(str(error).split()):.160}") from None
 
 
 def _encode_slowly(texts: list[str], processor: Any, max_length: int) -> tuple[list[list[int]], Ints]:

@@ -75,8 +75,7 @@ def validate(params: Params) -> Metrics:
     checks, results = gate.judge_rows(raw, kept, suite, params.validate.max_quarantine_fraction)
     checks += gate.judge_quarantine(rows.quarantine, rows.personal, raw["id"], params.validate)
     more, more_results = gate.judge_splits(gate.fitted(counts, rows.order), declared, params.validate)
-    checks = [gate.name_labels(check, found) for check in [gate.check_labels(found), *checks, *more]]
-    checks = settle(checks)
+    checks = settle([gate.name_labels(check, found) for check in [gate.check_labels(found), *checks, *more]])
     facts = describe(rows, kept, counts, found, params.validate, checks)
     write_reports(facts, [*results, *more_results], rows)
     broken = [check.broken() for check in checks if not check.passed]
