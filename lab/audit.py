@@ -74,9 +74,15 @@ def read_stages(text: str) -> dict[str, Facts]:
     for stage, entry in stages.items():
         whole = isinstance(entry, dict) and isinstance(entry.get("cmd"), str)
         rows = [row for key in ("deps", "outs") for row in entry.get(key) or []] if whole else []
-        if not whole or not all(isinstance(row, dict) and {"path", "md5"} <= row.keys() for row in rows):
+        if not whole or not all(map(_is_whole, rows)):
             raise InputError(f"its entry of {stage} is not whole")
     return stages
+
+
+def _is_whole(row: Any) -> bool:
+    """Whether one dependency or output is as DVC reads it."""
+    texts = isinstance(row, dict) and all(isinstance(row.get(key), str) for key in ("path", "md5"))
+    return texts and all(isinstance(row.get(key, 0), int) for key in ("size", "nfiles"))
 
 
 def _committed() -> dict[str, Facts] | None:

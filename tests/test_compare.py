@@ -90,6 +90,7 @@ def repository(tmp_path_factory):
         patch.chdir(folder)
         run("git", "init", "-q", "-b", "main")
         run("dvc", "init", "-q")
+        Path("dvc.yaml").write_text("stages: {}\n", encoding="utf-8")
         write(rows_of())
         commit("Start")
     return folder

@@ -119,7 +119,8 @@ def test_a_damaged_lock_is_named_and_one_command_brings_it_back(project):
     text = lock.read_text()
     for damage, stage in {
         "": "",
-        text[:9000]: "",
+        text[: text.index("md5: ") + 9]: "",
+        text[: text.index("size: ") + 5]: "",
         text[: text.index("  report:")]: "report",
         text.replace("size: 48", "size:", 1).replace("    - path: bonafide/__init__.py\n", "    - {}\n", 1): "",
         text.replace(
