@@ -211,7 +211,7 @@ def test_dvc_may_stand_at_the_repositorys_top(project, tmp_path):
     experiment(moved, "at-the-top", 2)
     assert "at-the-top" in {tags.get("dvc.experiment") for tags in tracked(moved)}
     assert not (top / "mlflow.db").exists()
-    moved.git("checkout", "-q", "-b", "change")
+    moved.git("checkout", "-q", "-b", "other-change")  # the copy knows of the worktree's
     moved.set(report__worst_errors=3)
     shutil.copy(moved.folder / "params.yaml", moved.folder / "recipes/smoke.yaml")
     moved.commit("Show fewer errors")
