@@ -19,7 +19,7 @@ from bonafide.performance import flops_per_token
 from bonafide.seen import computed
 from bonafide.vocabulary import Vocabulary
 from tasks import classification
-from tests.test_shards import in_threads
+from tests.played_worlds import in_threads
 from tests.tiny_engines import build_engine, build_model, checkpoint_activations, digest, random_tokens, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")

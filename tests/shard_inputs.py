@@ -1,0 +1,36 @@
+"""Batches cut into shards, numbers to add up, and their sums as a tree."""
+
+import torch
+
+from bonafide.shards import Layout
+from tests.tiny_engines import random_tokens
+
+LENGTHS, CUTS = [1, 2, 2, 3, 5, 6], [0, 2, 3, 3, 6]  # four shards of 3, 2, 0 and 14 rows
+
+
+def tokens():
+    """At least one last batch with fewer texts than shards: 8 + 8 + 3."""
+    return random_tokens(19)
+
+
+def parts_of(n):
+    torch.manual_seed(n)
+    return [torch.randn(1000) * 10.0**i for i in range(n)]
+
+
+def golden(p):
+    return {
+        1: lambda: p[0],
+        2: lambda: p[0] + p[1],
+        3: lambda: (p[0] + p[1]) + p[2],
+        4: lambda: (p[0] + p[1]) + (p[2] + p[3]),
+        6: lambda: ((p[0] + p[1]) + (p[2] + p[3])) + (p[4] + p[5]),
+        7: lambda: ((p[0] + p[1]) + (p[2] + p[3])) + ((p[4] + p[5]) + p[6]),
+        8: lambda: ((p[0] + p[1]) + (p[2] + p[3])) + ((p[4] + p[5]) + (p[6] + p[7])),
+    }[len(p)]()
+
+
+def laid_out(lengths, cuts, key=5, first_shard=0):
+    layout = Layout()
+    layout.set(lengths, cuts, key, first_shard)
+    return layout
