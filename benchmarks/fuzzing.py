@@ -8,11 +8,7 @@ names the thing is a find, which is kept.
 """
 
 import argparse
-import bz2
 import contextlib
-import gzip
-import json
-import lzma
 import os
 import random
 import resource
@@ -23,24 +19,13 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from bonafide.columns import arrange
+from benchmarks.fuzz_targets import TARGETS
 from bonafide.errors import InputError
-from bonafide.loadable import check_loads
-from bonafide.model_files import check_model
-from bonafide.params import Data, load_params
-from bonafide.sources import read_source
-from dev.zoo import build_base
 
-ROOT = Path(__file__).parents[1]
-DATA = load_params(ROOT / "params.yaml").data
-BASES = ("bert", "gpt2", "t5")
 SECONDS, BYTES = 10, 10**9
 OUTCOMES = {0: "read", 3: "refused", 4: "traceback", 5: "memory", -signal.SIGPROF: "hang", -signal.SIGALRM: "hang"}
 """Of exit codes; any other is a crash."""
@@ -64,101 +49,6 @@ TOKENS = [
     *(b"sep=;\n", b"{", b"}", b"[", b"]", b":", b"null", b"NaN", b"1e999", b"-0", b"\\ud800", b'"text"', b"[" * 2000),
     *(b"9" * 400, b"PAR1", b"\x7f\xff\xff\xff", b"\xff\xff\xff\xff\xff\xff\xff\xff\x7f", b"x" * 70_000),
 ]
-ROWS: list[dict[str, Any]] = [{"text": f'a "text", {n}\nof é', "label": str(n % 2), "n": n} for n in range(40)]
-
-
-def csv_file(delimiter: str = ",", end: str = "\n") -> bytes:
-    """The rows, quoted."""
-    lines = [f'"{row["text"]}"{delimiter}{row["label"]}'.replace(' "text"', ' ""text""') for row in ROWS]
-    return end.join([f"text{delimiter}label", *lines, ""]).encode()
-
-
-def parquet_file(**options: object) -> bytes:
-    """The rows, with types of every kind."""
-    table = pa.Table.from_pylist([{**row, "nested": {"a": [row["n"]]}, "float": row["n"] / 3} for row in ROWS])
-    table = table.append_column("kind", table["label"].dictionary_encode())
-    table = table.append_column("view", table["text"].cast(pa.string_view()))
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, **options)
-    return bytes(sink.getvalue())
-
-
-def read_table(path: Path) -> None:
-    """What fetch does with a table."""
-    data = Data(**vars(DATA) | {"source": path.name, "columns": {"text": "text", "label": "label"}, "slices": []})
-    arrange(read_source(data).table, data, ("text", "label"))
-
-
-def read_model(path: Path) -> None:
-    """What fetch does with a base model in the folder of this file."""
-    check_model(path.parent)
-    check_loads(path.parent)
-
-
-def models(file: str) -> tuple[Callable[[Path], None], dict[str, list[bytes]]]:
-    """A target: a file of base models in miniature, which this makes in the working folder."""
-    for name in BASES:
-        if not Path(name).exists():
-            Path(name).mkdir()
-            build_base(Path(name), name, [row["text"] for row in ROWS])
-    return read_model, {f"{name}/{file}": [Path(name, file).read_bytes()] for name in BASES}
-
-
-def params() -> tuple[Callable[[Path], None], dict[str, list[bytes]]]:
-    """A target: params.yaml."""
-    files = [(ROOT / name).read_bytes() for name in ("params.yaml", "recipes/smoke.yaml")]
-    return load_params, {"params.yaml": files}  # type: ignore[return-value]
-
-
-def tables() -> dict[str, tuple[Callable[[Path], None], dict[str, list[bytes]]]]:
-    """The targets of tables: the function of each, and for each file name some valid content."""
-    text = csv_file()
-    lines = "\n".join(json.dumps(row, ensure_ascii=False) for row in ROWS).encode()
-    return {
-        "csv": (
-            read_table,
-            {
-                "t.csv": [text, csv_file(";", "\r\n"), b'text,label\n5" a,1\nb,0\n', text.decode().encode("utf-16")],
-                "t.tsv": [csv_file("\t"), csv_file("\t", "\r"), b'text\tlabel\n"a\t1\nb"\t0\n'],
-            },
-        ),
-        "packed": (
-            read_table,
-            {
-                "t.csv.gz": [gzip.compress(text)],
-                "t.csv.bz2": [bz2.compress(text)],
-                "t.csv.xz": [lzma.compress(text)],
-                "t.jsonl.zst": [pa.compress(lines, "zstd", asbytes=True)],
-                "t.jsonl.lz4": [pa.compress(lines, "lz4", asbytes=True)],
-            },
-        ),
-        "json": (
-            read_table,
-            {
-                "t.jsonl": [lines, lines.decode().encode("utf-16-le")],
-                "t.json": [json.dumps(ROWS, indent=1).encode(), json.dumps(ROWS).encode(), lines],
-            },
-        ),
-        "parquet": (
-            read_table,
-            {
-                "t.parquet": [
-                    parquet_file(),
-                    parquet_file(compression="gzip", data_page_version="2.0", row_group_size=7),
-                    parquet_file(use_dictionary=False, compression="zstd", write_statistics=False),
-                    parquet_file(compression="none", store_schema=False, version="1.0"),
-                ]
-            },
-        ),
-    }
-
-
-TARGETS: dict[str, Callable[[], tuple[Callable[[Path], None], dict[str, list[bytes]]]]] = {
-    **{name: partial(tables().__getitem__, name) for name in tables()},
-    "config": partial(models, "config.json"),
-    "tokenizer": partial(models, "tokenizer.json"),
-    "params": params,
-}
 
 
 def mutate(content: bytes, other: bytes, chance: random.Random) -> bytes:
@@ -186,7 +76,7 @@ def mutate(content: bytes, other: bytes, chance: random.Random) -> bytes:
     return bytes(made)
 
 
-def attempt(run: Callable[[Path], None], path: Path) -> tuple[str, str]:
+def attempt(run: Callable[[Path], object], path: Path) -> tuple[str, str]:
     """The outcome of one input in a child with limits, and what the child said."""
     said, say = os.pipe()
     child = os.fork()
@@ -202,7 +92,7 @@ def attempt(run: Callable[[Path], None], path: Path) -> tuple[str, str]:
     return OUTCOMES.get(code, f"crash {code}"), words
 
 
-def within_limits(run: Callable[[Path], None], path: Path, say: int) -> int:
+def within_limits(run: Callable[[Path], object], path: Path, say: int) -> int:
     """Run in this process: an exit code of OUTCOMES."""
     signal.setitimer(signal.ITIMER_PROF, SECONDS)  # CPU time, which does not depend on what else the machine does
     signal.alarm(60 + int(SECONDS))  # who waits for ever takes none

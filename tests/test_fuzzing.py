@@ -1,16 +1,19 @@
 """benchmarks/fuzzing.py: what it calls a find, and a short round of it. The long ones are logged in dev/LOG.md."""
 
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.fuzzing import TARGETS, attempt, fuzz, mutate, read_table
+from benchmarks.fuzz_targets import ROOT, TARGETS, read_table
+from benchmarks.fuzzing import attempt, fuzz, mutate
 from bonafide.errors import InputError
 
-MODELS = ("config", "tokenizer")  # whose children, where threads of torch were at work, may wait for them: by hand
+MODELS = ("config", "tokenizer")
 
 
 def raises(error):
@@ -38,6 +41,16 @@ def test_a_result_or_one_line_that_names_the_file_is_no_find(run, outcome):
 def test_a_hang_is_a_find(monkeypatch):
     monkeypatch.setattr("benchmarks.fuzzing.SECONDS", 0.5)
     assert attempt(lambda _: [0 for _ in iter(int, 1)], Path("t.csv"))[0] == "hang"
+
+
+@pytest.mark.slow
+def test_no_mutated_base_model_is_a_find():
+    """In a process of its own: a fork of one whose libraries have threads may wait for these for ever."""
+    command = [sys.executable, "-m", "benchmarks.fuzzing", "--rounds", "40", "--targets", *MODELS]
+    options = ["--keep", str(Path.cwd())]
+    done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+    assert done.stdout.splitlines()[-1].startswith("0 finds")
 
 
 @pytest.mark.parametrize("name", [name for name in TARGETS if name not in MODELS])
