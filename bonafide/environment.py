@@ -19,6 +19,10 @@ from bonafide import git
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 CPUINFO = Path("/proc/cpuinfo")
 VECTORS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2", "avx")  # on which kernels of torch and MKL depend
+CHOOSERS = (  # variables by which a person chooses kernels; OPENBLAS_CORETYPE alone gives the baselines other last bits
+    *("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "ATEN_CPU_CAPABILITY"),
+    *("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "NPY_DISABLE_CPU_FEATURES"),
+)
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "scipy", "scikit-learn", "pyarrow", "pandas")
 
 PINNED = {
@@ -96,6 +100,7 @@ def fingerprint(threads: int) -> dict[str, str]:
         "cpu": _cpu_model(),
         "accelerator": _accelerator(),
         "threads": str(threads),
+        **{name: " ".join(os.environ[name].replace(",", " ").split()) for name in CHOOSERS if name in os.environ},
         **{name: version(name) for name in LIBRARIES if name in installed},
     }
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

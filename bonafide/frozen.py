@@ -17,7 +17,8 @@ from torch import nn
 from bonafide.attention import layers
 from bonafide.batch import NAME
 from bonafide.inference import BATCH
-from bonafide.packing import MISFITS, TOLERANCE, lay_out, places
+from bonafide.lengths import MISFITS
+from bonafide.packing import TOLERANCE, lay_out, places
 from bonafide.ragged import Tokens
 from bonafide.trainable import embeddings, get_encoder
 from tasks import Ints

@@ -14,7 +14,7 @@ from torch import nn
 Texts = Sequence[Sequence[int]]
 """Token ids of each text."""
 
-MISFITS = (AttributeError, AssertionError, LookupError, RuntimeError, TypeError, ValueError)  # of a trial: not of these
+MISFITS = (AttributeError, AssertionError, LookupError, RuntimeError, TypeError, ValueError)  # of a trial
 APART = 3e-5  # of logits, in fp32, or of the largest above 1: padding that is read moves them by a tenth
 
 
@@ -44,23 +44,28 @@ def separate(model: Any, texts: Texts) -> bool:
     return True
 
 
-@torch.no_grad()
 def reads_padding(model: Any, texts: Texts) -> bool:
     """Whether logits of a text, of some whose lengths differ, depend on how much padding it has."""
-    if getattr(
-        model.config, "trigram_input", False
-    ):  # MobileBERT's last token sees the next one: too little to be tried
+    if getattr(model.config, "trigram_input", False):  # MobileBERT's last token sees the next: too little to be tried
         return True
+    beside, found = trial(model, texts), [trial(model, [text]) for text in texts]
+    alone = [logits for logits in found if logits is not None]
+    if beside is None or len(alone) < len(texts):
+        return False
+    return bool((beside - torch.cat(alone)).abs().max() > APART * torch.cat(alone).abs().max().clamp(min=1))
+
+
+@torch.no_grad()
+def trial(model: Any, texts: Texts) -> torch.Tensor | None:
+    """The logits of texts, padded to the longest, as when predicting; None where the model does not take them."""
     training = model.training
     model.eval()
     try:
-        beside = model(**padded(model, texts)).logits
-        alone = torch.cat([model(**padded(model, [text])).logits for text in texts])
+        return model(**padded(model, texts)).logits  # type: ignore[no-any-return]
     except MISFITS:
-        return False
+        return None
     finally:
         model.train(training)
-    return bool((beside - alone).abs().max() > APART * alone.abs().max().clamp(min=1))
 
 
 def padded(model: Any, texts: Texts) -> dict[str, torch.Tensor]:

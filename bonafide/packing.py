@@ -13,12 +13,12 @@ import torch
 from torch import nn
 
 from bonafide.batch import NAME, Batch
+from bonafide.lengths import MISFITS
 from bonafide.ragged import Tokens
 from bonafide.reading import keep_first_rows, keep_last_rows, last_rows
 from bonafide.resident import send, take
 from tasks import Ints
 
-MISFITS = (AttributeError, AssertionError, LookupError, RuntimeError, TypeError, ValueError)  # of a probe: it cannot
 TOLERANCE = 1e-4  # of the probe's logits, fp32, of the largest above 1: attention across texts moves them by 1e-2
 ALONE = 1e-5  # of those of a text alone and among others, of which it may see nothing
 LOW_TOLERANCE = 0.1  # of those in bf16: it rounds to 0.4 % again and again

@@ -42,6 +42,10 @@ class Tokens:
         """Tokens per text, (n,) int64."""
         return np.diff(self.offsets)
 
+    def some(self, rows: Sequence[int] | Ints) -> list[list[int]]:
+        """The token ids of texts `rows`."""
+        return [self.input_ids[self.offsets[row] : self.offsets[row + 1]].tolist() for row in rows]
+
 
 def pack(texts: Sequence[Sequence[int]], labels: Ints, ids: Sequence[str]) -> Tokens:
     """Lay the ids of each text end to end."""

@@ -5,6 +5,7 @@ own, the last layer is computed for first tokens only: 14 % less work in six lay
 """
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -45,7 +46,7 @@ def keep_last_rows(model: Any, *, early: bool) -> list[Any]:
     Heads of decoders look for the last token in the ids that they hand to the base: they see one of each text there,
     and the base all.
     """
-    whole = _whole(model)
+    whole = unwrapped(model)
 
     def one_each(_module: nn.Module, _args: Any, kwargs: Any) -> Any:
         packed = kwargs.get(NAME)
@@ -63,7 +64,7 @@ def keep_last_rows(model: Any, *, early: bool) -> list[Any]:
         ids = packed.tensors["input_ids"]
         return ((ids, *args[1:]), kwargs) if args else (args, kwargs | {"input_ids": ids})
 
-    whole.base_model.warn_if_padding_and_no_attention_mask = _say_nothing  # of padding; it would wait for a GPU to look
+    whole.base_model.warn_if_padding_and_no_attention_mask = lambda *_: None  # it would wait for a GPU to look
     return [
         whole.register_forward_pre_hook(one_each, with_kwargs=True),
         whole.base_model.register_forward_pre_hook(all_of_them, with_kwargs=True),
@@ -79,7 +80,7 @@ def last_rows(ids: torch.Tensor, first: torch.Tensor, counts: torch.Tensor, padd
     return first.scatter_reduce(0, text, rows, "amax")
 
 
-def _whole(model: Any) -> Any:
+def unwrapped(model: Any) -> Any:
     """The classifier, which low-rank changes may wrap."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
@@ -89,27 +90,18 @@ def _last_layer(model: Any) -> nn.Module:
     try:
         return layers(model)[-1]
     except IndexError:
-        encoder = getattr(_whole(model).base_model, "encoder", None)
+        encoder = getattr(unwrapped(model).base_model, "encoder", None)
     if encoder is None:
         raise LookupError("its layers cannot be found")
     return encoder  # type: ignore[no-any-return]
 
 
-def _say_nothing(*_: Any) -> None:
-    pass
-
-
-def _leave_first(_module: nn.Module, _args: Any, kwargs: Any, output: Any) -> Any:
+def _leave(_module: nn.Module, _args: Any, kwargs: Any, output: Any, *, which: str) -> Any:
+    """What a module gives of each text's `first` or `last` row; a padded batch is left as it is."""
     packed = kwargs.get(NAME)
-    return None if packed is None else _leave(output, packed.first)
-
-
-def _leave_last(_module: nn.Module, _args: Any, kwargs: Any, output: Any) -> Any:
-    packed = kwargs.get(NAME)
-    return None if packed is None else _leave(output, packed.last)
-
-
-def _leave(output: Any, rows: torch.Tensor) -> Any:
+    if packed is None:
+        return None
+    rows = getattr(packed, which)
     if isinstance(output, torch.Tensor):
         return output.squeeze(0)[rows][:, None]
     kept = output[0].squeeze(0)[rows][:, None]
@@ -117,3 +109,6 @@ def _leave(output: Any, rows: torch.Tensor) -> Any:
         return kept, *output[1:]
     output["last_hidden_state"] = kept
     return output
+
+
+_leave_first, _leave_last = partial(_leave, which="first"), partial(_leave, which="last")

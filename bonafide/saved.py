@@ -47,5 +47,4 @@ class Sample:
 
 def select(tokens: Tokens, rows: Sequence[int] | Ints) -> Tokens:
     """Texts `rows` alone, in that order."""
-    texts = [tokens.input_ids[tokens.offsets[row] : tokens.offsets[row + 1]].tolist() for row in rows]
-    return ragged.pack(texts, tokens.labels[list(rows)], tokens.ids[list(rows)].tolist())
+    return ragged.pack(tokens.some(rows), tokens.labels[list(rows)], tokens.ids[list(rows)].tolist())

@@ -7,6 +7,7 @@ from torch import nn
 
 from bonafide.attention import layers
 from bonafide.errors import InputError
+from bonafide.reading import unwrapped
 
 
 def choose(model: Any, trainable: str, lora_rank: int, frozen_layers: int) -> Any:
@@ -72,8 +73,7 @@ def _add_lora(model: Any, rank: int) -> Any:
 
 def get_encoder(model: Any) -> nn.Module:
     """A classifier without its head, whether low-rank changes wrap it or not."""
-    whole = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return whole.base_model  # type: ignore[no-any-return]
+    return unwrapped(model).base_model  # type: ignore[no-any-return]
 
 
 def embeddings(encoder: nn.Module) -> list[nn.Module]:

@@ -14,9 +14,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from bonafide.packing import MISFITS, pad
+from bonafide.lengths import trial
 from bonafide.ragged import Tokens
-from tasks import Ints
 
 PROBED = 4  # texts, from the shortest to the longest
 
@@ -34,9 +33,9 @@ class Vocabulary:
         self.table, self.whole, self.padding_idx = table, table.weight, table.padding_idx
         texts = splits[0]
         rows = np.argsort(texts.lengths, kind="stable")[np.linspace(0, len(texts) - 1, PROBED).astype(int)]
-        expected = _logits(model, texts, rows)
+        expected = trial(model, texts.some(rows))
         self._cut(splits, padding)
-        if expected is None or not _equal(expected, _logits(model, self.translate(texts), rows)):
+        if expected is None or not _equal(expected, trial(model, self.translate(texts).some(rows))):
             self.restore()
             self.used = np.empty(0, dtype=np.int64)
 
@@ -76,19 +75,6 @@ def _sole_table(model: Any) -> nn.Embedding | None:
         return None
     holders = [m for m in model.modules() if any(p is table.weight for p in m.parameters(recurse=False))]
     return table if holders == [table] else None
-
-
-def _logits(model: Any, tokens: Tokens, rows: Ints) -> torch.Tensor | None:
-    """The logits of texts `rows`, padded; None where the model does not take them."""
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            return model(**pad(tokens, rows, model).inputs).logits  # type: ignore[no-any-return]
-    except MISFITS:
-        return None
-    finally:
-        model.train(training)
 
 
 def _equal(expected: torch.Tensor, found: torch.Tensor | None) -> bool:

@@ -137,6 +137,20 @@ def test_two_generations_of_processors_with_one_name_are_two_environments(tmp_pa
     assert environment.fingerprint(2)["cpu"] == platform.processor()
 
 
+def test_a_variable_that_chooses_kernels_is_a_part_of_the_environment(monkeypatch):
+    """OPENBLAS_CORETYPE=Haswell on a Zen 5: the default job's baselines have other last bits, its model has not."""
+    for name in environment.CHOOSERS:
+        monkeypatch.delenv(name, raising=False)
+    plain = environment.fingerprint(2)
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    monkeypatch.setenv("MKL_CBWR", "AVX2, STRICT")
+    chosen = environment.fingerprint(2)
+    assert chosen["hash"] != plain["hash"]
+    assert explain(plain, chosen).startswith(
+        "The environment may explain it: MKL_CBWR none → AVX2 STRICT, OPENBLAS_CORETYPE none → Haswell, hash"
+    )
+
+
 def test_stages_come_after_those_they_read_from():
     entry = {
         "report": {"deps": [{"path": "out/train/history.csv"}]},
