@@ -15,15 +15,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from bonafide import predictions
-from bonafide.files import read_json
-from bonafide.params import Compare, load_params
-from bonafide.paths import EVALUATION, PREDICTIONS
-from bonafide.slices import Slice
-from bonafide.statistics import chance
-from lab.pairs import Pair, pair
-from lab.revisions import resolve, workspace
-from lab.verdicts import judge
+from bonafide.comparison.matched_rows import Pair, pair
+from bonafide.comparison.verdict import judge
+from bonafide.evaluation import predictions
+from bonafide.evaluation.slices import Slice
+from bonafide.params.sections import Compare, load_params
+from bonafide.project.files import read_json
+from bonafide.project.paths import EVALUATION, PREDICTIONS
+from bonafide.project.randomness import generator
+from bonafide.provenance.revisions import resolve, workspace
 
 BAR = 30.0
 
@@ -40,16 +40,14 @@ def own(base: str, policy: Compare) -> tuple[float, Pair]:
 
 def made(rows: int) -> Pair:
     """Two systems of 0.87 accuracy, groups of 4.5 rows, and five columns of four slices."""
-    generator = chance(rows)
-    group = np.repeat(np.arange(rows), generator.geometric(1 / 4.5, size=rows))[:rows]
-    labels = generator.integers(2, size=rows)
-    shared = generator.normal(size=rows)
-    scores = ((2 * labels - 1) * 1.2 + shared + 0.4 * generator.normal(size=rows) for _ in range(2))
+    rng = generator(rows)
+    group = np.repeat(np.arange(rows), rng.geometric(1 / 4.5, size=rows))[:rows]
+    labels = rng.integers(2, size=rows)
+    shared = rng.normal(size=rows)
+    scores = ((2 * labels - 1) * 1.2 + shared + 0.4 * rng.normal(size=rows) for _ in range(2))
     base, head = (np.stack([1 - p, p], axis=1) for p in (1 / (1 + np.exp(-2 * score)) for score in scores))
     pieces = [
-        Slice(f"c{c}", str(v), np.flatnonzero(generator.integers(4, size=rows) == v))
-        for c in range(5)
-        for v in range(4)
+        Slice(f"c{c}", str(v), np.flatnonzero(rng.integers(4, size=rows) == v)) for c in range(5) for v in range(4)
     ]
     return Pair("f1_macro", [f"g{g}" for g in group], labels, base, head, pieces, "", {"common": rows})
 

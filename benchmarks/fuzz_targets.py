@@ -13,11 +13,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bonafide.columns import arrange
-from bonafide.loadable import check_loads
-from bonafide.model_files import check_model
-from bonafide.params import Data, load_params
-from bonafide.sources import read_source
+from bonafide.params.sections import Data, load_params
+from bonafide.pretrained.dry_run import check_loads
+from bonafide.pretrained.model_files import check_model
+from bonafide.sources.columns import arrange
+from bonafide.sources.data_source import read_source
 from dev.zoo import build_base
 
 ROOT = Path(__file__).parents[1]

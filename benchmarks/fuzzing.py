@@ -24,7 +24,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from benchmarks.fuzz_targets import TARGETS
-from bonafide.errors import InputError
+from bonafide.project.errors import InputError
 
 SECONDS, BYTES = 10, 10**9
 OUTCOMES = {0: "read", 3: "refused", 4: "traceback", 5: "memory", -signal.SIGPROF: "hang", -signal.SIGALRM: "hang"}

@@ -33,12 +33,12 @@ import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification, BertConfig
 
-from bonafide.graphs import Graphs
-from bonafide.performance import flops_per_token, matrix_rate
-from bonafide.plan import Recipe
-from bonafide.ragged import Tokens
-from bonafide.training import Engine
-from bonafide.world import World
+from bonafide.datasets.ragged import Tokens
+from bonafide.engine.cuda_graphs import Graphs
+from bonafide.engine.engine import Engine
+from bonafide.engine.process_group import World
+from bonafide.engine.recipe import Recipe
+from bonafide.monitoring.performance import flops_per_token, matrix_rate
 
 SIZES = {"minilm": (384, 6, 12, 1536), "bert-base": (768, 12, 12, 3072)}  # width, layers, heads, inner width
 WORDS, SHORTEST, LONGEST, WARMUP = 30_522, 16, 512, 64

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from bonafide.params import Train
-from bonafide.ragged import Tokens
-from tasks import classification
+from bonafide.datasets.ragged import Tokens
+from bonafide.params.sections import Train
+from bonafide.tasks.classification import task
 
 Figures = dict[str, Any]
 Example = dict[str, Any]
@@ -90,7 +90,7 @@ class Job:
     def model(self) -> Any:
         """The base model with a fresh head of this seed, without dropout of attention probabilities."""
         torch.manual_seed(self.seed)
-        return classification.build_model(self.base, self.labels, self.recipe.dropout)
+        return task.build_model(self.base, self.labels, self.recipe.dropout)
 
 
 class Rows(torch.utils.data.Dataset[Example]):

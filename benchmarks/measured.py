@@ -16,10 +16,11 @@ from torch.utils.data import DataLoader
 
 from benchmarks.job import Figures, Job, Meter, Rows
 from benchmarks.peers import ARMS
-from bonafide import environment, ragged
-from bonafide.params import load_params
-from bonafide.ragged import Tokens
-from tasks import classification
+from bonafide.datasets import ragged
+from bonafide.datasets.ragged import Tokens
+from bonafide.params.sections import load_params
+from bonafide.project import environment
+from bonafide.tasks.classification import task
 
 ROOT = Path(__file__).parents[1]
 
@@ -69,7 +70,7 @@ def measure(spec: Spec) -> Figures:
     torch.set_num_threads(params.threads)
     tokenized = spec.data / "data/tokenized"
     labels = json.loads((tokenized / "labels.json").read_text(encoding="utf-8"))
-    processor = classification.load_processor(tokenized / "processor")
+    processor = task.load_processor(tokenized / "processor")
     began = time.perf_counter()
     tokens = training_rows(spec)
     job = Job(
@@ -105,7 +106,7 @@ def f1_macro(model: Any, tokens: Tokens, processor: Any) -> float:
     for batch in loader:
         logits = model(**{name: batch[name].to(model.device) for name in ("input_ids", "attention_mask")}).logits
         parts.append(logits.double().softmax(dim=-1).cpu().numpy())
-    return classification.score(tokens.labels, np.concatenate(parts))["f1_macro"]
+    return task.score(tokens.labels, np.concatenate(parts))["f1_macro"]
 
 
 def peak_mb(device: str) -> float:

@@ -46,7 +46,7 @@ def write(folder: Path, rows: int) -> None:
 
 def measure(path: str, results: Any) -> None:
     """Read one file and send its figures."""
-    from bonafide.tables import read_table
+    from bonafide.sources.tables import read_table
 
     before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
     rows = len(read_table(Path(path), WANTED).table)

@@ -36,10 +36,11 @@ import numpy as np
 import psutil
 import pyarrow.parquet as pq
 
-from bonafide import environment
-from bonafide.params import load_params
-from lab import packaged, reader
-from lab.serving import SETTINGS
+from bonafide.params.sections import load_params
+from bonafide.project import environment
+from bonafide.registry import mlflow_package
+from bonafide.registry.server import SETTINGS
+from bonafide.registry.serving import predictor
 
 Figures = dict[str, Any]
 Answer = list[list[float]]
@@ -81,7 +82,7 @@ def pipeline() -> Any:
 
     folder = Path(os.environ[PACKAGE])
     longest = int(os.environ["BENCHMARK_MAX_LENGTH"])
-    classify = build("text-classification", model=str(folder / packaged.MODEL_PART), top_k=None)
+    classify = build("text-classification", model=str(folder / mlflow_package.MODEL_PART), top_k=None)
     app = FastAPI()
 
     def predict(request: Request) -> Any:
@@ -209,9 +210,9 @@ def build(data: Path, folder: Path) -> tuple[int, list[str]]:
         "max_characters": gate.max_characters,
         "mask": gate.personal_data == "mask",
     }
-    shutil.copytree(data / "models/model", folder / packaged.MODEL_PART)
-    model = reader.load(folder / packaged.MODEL_PART, config)
-    packaged.complete(folder, model)
+    shutil.copytree(data / "models/model", folder / mlflow_package.MODEL_PART)
+    model = predictor.load(folder / mlflow_package.MODEL_PART, config)
+    mlflow_package.complete(folder, model)
     return params.tokenize.max_length, model.labels
 
 

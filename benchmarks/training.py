@@ -34,8 +34,9 @@ from typing import Any
 
 import numpy as np
 
-from bonafide import environment, ragged
-from bonafide.params import load_params
+from bonafide.datasets import ragged
+from bonafide.params.sections import load_params
+from bonafide.project import environment
 
 ROOT = Path(__file__).parents[1]
 ARMS = ("defaults", "trainer", "trainer-bf16", "loop", "sentence-transformers", "exact", "fast", "exact-fp32")

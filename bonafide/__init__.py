@@ -1,1 +1,1 @@
-"""What the stages share; one idea a module."""
+"""Trains a model and proves that it is more than a shell around its base."""

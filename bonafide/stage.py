@@ -11,16 +11,16 @@ from typing import NoReturn, Self
 
 from filelock import FileLock, Timeout
 
-from bonafide.activation import unwatch
-from bonafide.environment import die_with_parent, pin
-from bonafide.errors import ENVIRONMENT, REFUSED, InputError
-from bonafide.files import write_json
-from bonafide.params import Params, load_params
-from bonafide.paths import REPORTS
-from bonafide.printable import say
-from bonafide.restore import restore_outs
-from bonafide.tracking import stage_run
-from tasks import Metrics
+from bonafide.params.sections import Params, load_params
+from bonafide.project.activation import unwatch
+from bonafide.project.arrays import Metrics
+from bonafide.project.console import say
+from bonafide.project.environment import die_with_parent, pin
+from bonafide.project.errors import ENVIRONMENT, REFUSED, InputError
+from bonafide.project.files import write_json
+from bonafide.project.paths import REPORTS
+from bonafide.project.restore_outs import restore_outs
+from bonafide.tracking.tracker import stage_run
 
 WRITER_LOCK = Path(".bonafide/writer.lock")  # the workspace's, not the root's: temporary experiments run side by side
 WRITER_SECONDS = 30  # an orphan of a killed `dvc repro` gets SIGTERM and needs a moment to end

@@ -6,7 +6,7 @@ this file is its beginning.
 
 from pathlib import Path
 
-from bonafide.errors import InputError
+from bonafide.project.errors import InputError
 
 
 def load(downloads: dict[str, Path]) -> Path:

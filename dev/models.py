@@ -1,7 +1,7 @@
 """docs/models.md: what the pipeline makes of every type of transformers' classifiers; `python -m dev.models` walks all.
 
 Each type's base model in miniature goes through what fetch, tokenize, train and evaluate do with any other, and the
-model that comes out is loaded as stock transformers would load it. tests/test_models.py holds the page to it.
+model that comes out is loaded as stock transformers would load it. tests/pretrained/test_models.py checks the page.
 """
 
 import contextlib
@@ -18,18 +18,21 @@ import torch
 import transformers
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from bonafide import packing, ragged, systems
-from bonafide.errors import InputError
-from bonafide.lengths import separate
-from bonafide.loadable import check_loads, positions
-from bonafide.model_files import check_model
-from bonafide.params import Params, load_params
-from bonafide.paths import BASE_MODEL, MODEL, TOKENIZED, VALIDATED
-from bonafide.world import World
+from bonafide.datasets import ragged
+from bonafide.engine.process_group import World
+from bonafide.forward import packing
+from bonafide.params.sections import Params, load_params
+from bonafide.pretrained.dry_run import check_loads, positions
+from bonafide.pretrained.model_files import check_model
+from bonafide.pretrained.padding import separate
+from bonafide.project.arrays import Floats
+from bonafide.project.errors import InputError
+from bonafide.project.paths import BASE_MODEL, MODEL, TOKENIZED, VALIDATED
+from bonafide.protocol import load_task
+from bonafide.tasks.classification import systems
 from dev import zoo
 from stages.tokenize import tokenize
 from stages.train import fit
-from tasks import Floats, load_task
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/models.md"

@@ -20,7 +20,7 @@ SYSTEMS = {
 }
 SHOWN = ("test/accuracy", "test/f1_macro", "test_editorials/f1_macro", "test_tweets/f1_macro")
 FLOWS = ("data", "models", "reports", "${data.source}")
-FOLDERS = ("stages", "tasks", "commands", "lab", "bonafide", "data", "recipes", "benchmarks", "dev")
+FOLDERS = ("stages", "data", "benchmarks", "dev")
 
 
 def first_line(path: Path) -> str:
@@ -51,13 +51,14 @@ def results() -> str:
 
 
 def tree() -> str:
-    """Every module with the first line of its docstring."""
-    tracked = subprocess.run(["git", "ls-files", *FOLDERS], capture_output=True, text=True, check=True).stdout.split()  # noqa: S607
-    lines = []
+    """Every room with the line of its `__init__`, and the modules of the folders beside `bonafide`."""
+    tracked = subprocess.run(["git", "ls-files", "bonafide", *FOLDERS], capture_output=True, text=True, check=True)  # noqa: S607
+    paths = [Path(name) for name in sorted(tracked.stdout.split()) if name.endswith(".py")]
+    rooms = [path for path in paths if path.name == "__init__.py" and path.parts[0] == "bonafide"]
+    lines = [f"{'  ' * (len(path.parts) - 2)}{path.parent.name + '/':<16} {first_line(path)}" for path in rooms]
     for folder in FOLDERS:
-        paths = sorted(Path(name) for name in tracked if name.startswith(f"{folder}/") and name.endswith(".py"))
-        shown = [path for path in paths if path.name != "__init__.py"]
-        lines += [f"{folder}/", *(f"  {path.name:<18} {first_line(path)}" for path in shown)]
+        shown = [path for path in paths if path.parts[0] == folder and path.name != "__init__.py"]
+        lines += [f"{folder}/", *(f"  {path.name:<16} {first_line(path)}" for path in shown)]
     return "\n".join(["```", *lines, "```"])
 
 

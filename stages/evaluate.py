@@ -4,7 +4,7 @@ in   data/tokenized/       arrays, processor and labels, from tokenize
      data/validated/       texts, groups and slice columns, from validate
      models/model/         from train
      models/base/          the shell, from fetch
-out  reports/evaluate/     predictions.parquet: every system's probabilities (bonafide.predictions)
+out  reports/evaluate/     predictions.parquet: every system's probabilities (bonafide.evaluation.predictions)
                            evaluation.json: metrics with intervals, comparisons, slices, errors, verdict
                            confusion.csv, calibration.csv: the model on test, to plot
      reports/evaluate.json metrics
@@ -17,20 +17,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 
-from bonafide import predictions, ragged, systems
-from bonafide.comparison import judge
-from bonafide.errors import InputError
-from bonafide.evaluation import describe, describe_slice, worst_errors
-from bonafide.files import read_json, write_csv, write_json
-from bonafide.measures import sum_up
-from bonafide.params import Params, slice_columns
-from bonafide.paths import EVALUATION, PREDICTIONS, TOKENIZED, VALIDATED
-from bonafide.predictions import Predictions
-from bonafide.ragged import LEADING, Tokens
-from bonafide.slices import cut
+from bonafide.datasets import ragged
+from bonafide.datasets.ragged import LEADING, Tokens
+from bonafide.evaluation import predictions
+from bonafide.evaluation.estimates import sum_up
+from bonafide.evaluation.predictions import Predictions
+from bonafide.evaluation.slices import cut
+from bonafide.evaluation.split_summary import describe, describe_slice, worst_errors
+from bonafide.evaluation.verdict import judge
+from bonafide.params.sections import Params, slice_columns
+from bonafide.project.arrays import Metrics
+from bonafide.project.errors import InputError
+from bonafide.project.files import read_json, write_csv, write_json
+from bonafide.project.paths import EVALUATION, PREDICTIONS, TOKENIZED, VALIDATED
+from bonafide.project.randomness import generator
+from bonafide.protocol import Task, load_task
 from bonafide.stage import run_stage
-from bonafide.statistics import chance
-from tasks import Metrics, Task, load_task
+from bonafide.tasks.classification import systems
 
 Facts = dict[str, Any]
 
@@ -92,7 +95,7 @@ def measure(
     """All of evaluation.json."""
     (primary, direction), seed, chosen = task.PRIMARY_METRIC, params.seed, params.evaluate
     sums = {
-        split: sum_up(found, chosen.calibration_bins, chosen.bootstrap_samples, chance(seed, split))
+        split: sum_up(found, chosen.calibration_bins, chosen.bootstrap_samples, generator(seed, split))
         for split, found in stored.items()
     }
     facts: dict[str, Facts] = {}

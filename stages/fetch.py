@@ -8,19 +8,20 @@ out  data/raw/table.parquet      id, the task's columns, group and split where m
      reports/fetch.json          metrics
 """
 
-from bonafide.base_model import fetch_base_model
-from bonafide.columns import arrange, wanted_columns
-from bonafide.files import sha256, write_json
-from bonafide.params import Params
-from bonafide.paths import BASE_MODEL, RAW_TABLE, SOURCES
-from bonafide.pins import Link
-from bonafide.printable import say
-from bonafide.sample import sample
-from bonafide.sources import is_loader, read_source
+from bonafide.params.pins import Link
+from bonafide.params.sections import Params
+from bonafide.project.arrays import Metrics
+from bonafide.project.console import say
+from bonafide.project.files import sha256, write_json
+from bonafide.project.paths import BASE_MODEL, RAW_TABLE, SOURCES
+from bonafide.protocol import load_task
+from bonafide.sources.base_model import fetch_base_model
+from bonafide.sources.columns import arrange, wanted_columns
+from bonafide.sources.data_source import is_loader, read_source
+from bonafide.sources.sample import sample
+from bonafide.sources.tables import write_table
+from bonafide.sources.urls import shown
 from bonafide.stage import run_stage
-from bonafide.tables import write_table
-from bonafide.urls import shown
-from tasks import Metrics, load_task
 
 
 def fetch(params: Params) -> Metrics:

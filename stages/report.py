@@ -5,30 +5,29 @@ in   reports/evaluate/evaluation.json   from evaluate
      reports/fetch/sources.json         from fetch
      reports/tokenize/tokens.json       from tokenize
      reports/train/history.csv          from train
-     stages/ tasks/ bonafide/ requirements.lock   their hashes only
+     requirements.lock                  its hash only
 out  reports/index.html     the page: self-contained, script-free
      reports/report.md      the pull-request comment: no texts
      reports/model_card.md  in Hugging Face's format
      reports/report.json    metrics
 
-No time, commit or machine is written: the same inputs give the same bytes. What varies is on the MLflow run.
+No time, commit or machine is written: the same inputs give the same bytes. What varies is on the MLflow run, and the
+hashes of the code are in dvc.lock.
 """
 
 import hashlib
 import json
 import re
-from pathlib import Path
 from typing import Any
 
-from bonafide import figures
-from bonafide.files import md5, read_json, sha256, write_text
-from bonafide.pages import render
-from bonafide.params import Params
-from bonafide.paths import EVALUATION, FINDINGS, HISTORY, LOCK, REPORTS, SOURCES, TRUNCATION
+from bonafide.params.sections import Params
+from bonafide.project.arrays import Metrics
+from bonafide.project.files import read_json, sha256, write_text
+from bonafide.project.paths import EVALUATION, FINDINGS, HISTORY, LOCK, REPORTS, SOURCES, TRUNCATION
+from bonafide.reporting import figures
+from bonafide.reporting.html import render
 from bonafide.stage import run_stage
-from tasks import Metrics
 
-CODE = (Path("stages"), Path("tasks"), Path("bonafide"))
 Facts = dict[str, Any]
 
 
@@ -50,13 +49,12 @@ def hash_params(params: Params) -> str:
 
 
 def provenance(params: Params) -> Facts:
-    """Hash everything that the figures follow from; code folders as DVC hashes them."""
+    """Hash everything that the figures follow from, but for the code."""
     sources = read_json(SOURCES)
     return {
         **sources,
         "license_id": license_id(sources["model"]["license"]),
         "params": hash_params(params),
-        "code": {folder.as_posix(): md5(folder) for folder in CODE},
         "lock": sha256(LOCK),
     }
 

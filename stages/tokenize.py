@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from bonafide import ragged
-from bonafide.errors import InputError
-from bonafide.files import write_json
-from bonafide.loadable import positions
-from bonafide.params import Params
-from bonafide.paths import BASE_MODEL, QUARANTINE, TOKENIZED, TRUNCATION, VALIDATED
+from bonafide.datasets import ragged
+from bonafide.params.sections import Params
+from bonafide.pretrained.dry_run import positions
+from bonafide.project.arrays import Ints, Metrics
+from bonafide.project.errors import InputError
+from bonafide.project.files import write_json
+from bonafide.project.paths import BASE_MODEL, QUARANTINE, TOKENIZED, TRUNCATION, VALIDATED
+from bonafide.protocol import Task, load_task
 from bonafide.stage import run_stage
-from tasks import Ints, Metrics, Task, load_task
 
 PROCESSOR = TOKENIZED / "processor"
 

@@ -20,32 +20,35 @@ from typing import Any
 import torch
 from filelock import FileLock
 
-from bonafide import launch, ragged, runs
-from bonafide.checkpoints import Checkpoints
-from bonafide.environment import die_with_parent, fingerprint
-from bonafide.errors import InputError
-from bonafide.files import make_readable
-from bonafide.fully_sharded import ShardedEngine
-from bonafide.lengths import separate
-from bonafide.lineage import resume_key
-from bonafide.optimizer import FlatAdamW, State
-from bonafide.params import Params, load_params
-from bonafide.parts import Parts
-from bonafide.paths import BASE_MODEL, MODEL, PARAMS, TOKENIZED
-from bonafide.performance import Stopwatch
-from bonafide.plan import Recipe
-from bonafide.printable import say
-from bonafide.ragged import Tokens
-from bonafide.resumable import Run
-from bonafide.saved import Sample
-from bonafide.seen import Seen
+from bonafide.datasets import ragged
+from bonafide.datasets.ragged import Tokens
+from bonafide.engine.engine import Engine
+from bonafide.engine.finetuning import choose, merge
+from bonafide.engine.fsdp import ShardedEngine
+from bonafide.engine.optimizer import FlatAdamW, State
+from bonafide.engine.process_group import World
+from bonafide.engine.recipe import Recipe
+from bonafide.engine.vocabulary_pruning import Vocabulary
+from bonafide.monitoring.monitor import Seen
+from bonafide.monitoring.performance import Stopwatch
+from bonafide.params.sections import Params, load_params
+from bonafide.pretrained.padding import separate
+from bonafide.project import folders
+from bonafide.project.arrays import Metrics
+from bonafide.project.console import say
+from bonafide.project.dvc_lock import resume_key
+from bonafide.project.environment import die_with_parent, fingerprint
+from bonafide.project.errors import InputError
+from bonafide.project.files import make_readable
+from bonafide.project.paths import BASE_MODEL, MODEL, PARAMS, TOKENIZED
+from bonafide.project.yaml_files import read_yaml
+from bonafide.protocol import Task, load_task
 from bonafide.stage import run_stage
-from bonafide.trainable import choose, merge
-from bonafide.training import Engine
-from bonafide.vocabulary import Vocabulary
-from bonafide.world import World
-from bonafide.yaml_files import read_yaml
-from tasks import Metrics, Task, load_task
+from bonafide.training import launch
+from bonafide.training.checkpoints.manager import Checkpoints
+from bonafide.training.checkpoints.sharded import Parts
+from bonafide.training.saved_model import Sample
+from bonafide.training.trainer import Run
 
 SHAPES_NOTHING = ("train.profile_steps", "train.processes")  # the latter if exact; sharded, any number may go on
 
@@ -53,7 +56,7 @@ SHAPES_NOTHING = ("train.profile_steps", "train.processes")  # the latter if exa
 def train(params: Params) -> Metrics:
     """Train with early stopping; return the best epoch's validation metrics."""
     world = join(params)
-    folder = runs.state() / "checkpoints" / checkpoint_key(params)
+    folder = folders.state() / "checkpoints" / checkpoint_key(params)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock" if world.rank == 0 else f"{folder}.{world.rank}.lock", timeout=30):
         return fit(params, load_task(params.task), world, folder)

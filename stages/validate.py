@@ -15,19 +15,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bonafide import duplicates, findings, gate, labels, personal, quality, splits
-from bonafide.errors import InputError
-from bonafide.expectations import Check
-from bonafide.files import write_json, write_text
-from bonafide.labels import Labels
-from bonafide.offers import cause, settle
-from bonafide.pages import render
-from bonafide.params import Params, Validate, slice_columns
-from bonafide.paths import FINDINGS, QUARANTINE, RAW_TABLE, REPORTS, VALIDATED
-from bonafide.printable import say
-from bonafide.splits import TEST, VALIDATION, Ints
+from bonafide.params.sections import Params, Validate, slice_columns
+from bonafide.project.arrays import Ints, Metrics
+from bonafide.project.console import say
+from bonafide.project.errors import InputError
+from bonafide.project.files import write_json, write_text
+from bonafide.project.paths import FINDINGS, QUARANTINE, RAW_TABLE, REPORTS, VALIDATED
+from bonafide.protocol import load_task
+from bonafide.quality import checks as gate
+from bonafide.quality import duplicates, findings, labels, pii, splits, text_faults
+from bonafide.quality.expectations import Check
+from bonafide.quality.labels import Labels
+from bonafide.quality.remedies import cause, settle
+from bonafide.quality.splits import TEST, VALIDATION
+from bonafide.reporting.html import render
 from bonafide.stage import run_stage
-from tasks import Metrics, load_task
 
 PAGE = REPORTS / "validate" / "index.html"
 RESULTS = REPORTS / "validate" / "great_expectations.json"
@@ -47,7 +49,7 @@ class Rows:
     rank: Ints
     """(n,) places of `split` in `order`."""
     quarantine: findings.Quarantine
-    personal: personal.Scan
+    personal: pii.Scan
     near: duplicates.Near
     """Near-duplicates in a split of lower rank, those between two test sets included."""
 
@@ -94,7 +96,7 @@ def read_table(slices: list[str]) -> pa.Table:
     columns = {name: table[name] if name in table.column_names else pa.nulls(len(table)) for name in (*NAMES, *slices)}
     columns = {name: _chunked(column, pa.string() if name in NAMES else None) for name, column in columns.items()}
     for name, column in columns.items():
-        if pa.types.is_string(column.type) and quality.undecodable(column).any():
+        if pa.types.is_string(column.type) and text_faults.undecodable(column).any():
             raise InputError(f"{RAW_TABLE}: column {name!r}: not UTF-8")
     splits.check_names(columns["split"])
     text = _chunked(table["text"], pa.large_string())  # beyond 2 GiB, and what pandas takes without a copy
@@ -108,15 +110,15 @@ def _chunked(column: Any, kind: pa.DataType | None) -> pa.ChunkedArray:
 
 def examine(raw: pa.Table, declared: list[str], limits: Validate, seed: int) -> Rows:
     """Find every fault of every row, and its split."""
-    broken = quality.undecodable(raw["text"])
-    texts = quality.without(raw["text"], broken)
+    broken = text_faults.undecodable(raw["text"])
+    texts = text_faults.without(raw["text"], broken)
     # a text that is too long anyway is not searched: one of 100 MB would take minutes
-    scan = personal.scan(texts, limits.max_characters)
+    scan = pii.scan(texts, limits.max_characters)
     texts = scan.masked if limits.personal_data == "mask" else texts
     faults = {
         "invalid_utf8": broken,
-        **quality.text_faults(texts, limits.min_characters, limits.max_characters),
-        **quality.label_faults(raw["label"], declared),
+        **text_faults.text_faults(texts, limits.min_characters, limits.max_characters),
+        **text_faults.label_faults(raw["label"], declared),
     }
     faults["null_text"] &= ~broken
     normal = duplicates.normalise(texts)
@@ -142,7 +144,7 @@ def compare(
 ) -> findings.Faults:
     """Faults that rows have because of others: equal texts and groups. Faulty rows never push out sound ones."""
     sound = ~findings.Quarantine(faults).rows
-    known = quality.without(raw["label"], faults["unknown_label"])
+    known = text_faults.without(raw["label"], faults["unknown_label"])
     repeated, conflicting = duplicates.find_exact(normal, known, np.where(sound, rank, rank + len(rank)))
     leaked = splits.leaked(raw["group"], priority, sound)
     return {"duplicate": repeated, "conflicting_label": conflicting, "leaked_group": leaked}
@@ -150,7 +152,7 @@ def compare(
 
 def find_near(
     normal: pa.ChunkedArray, faults: findings.Faults, rank: Ints, priority: Ints, limits: Validate
-) -> tuple[quality.Mask, duplicates.Near]:
+) -> tuple[text_faults.Mask, duplicates.Near]:
     """Near-duplicates among the rows without faults; those in train and validation are faulty."""
     sound = np.flatnonzero(~findings.Quarantine(faults).rows)
     texts = normal.take(pa.array(sound)).to_pylist()

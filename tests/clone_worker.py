@@ -7,12 +7,12 @@ import os
 import sys
 import time
 
-from bonafide.environment import prepare, process_id
-from bonafide.files import write_json, write_text
-from bonafide.lineage import GRAPH_LOCK
-from bonafide.paths import RAW, REPORTS
-from bonafide.runs import Record
-from bonafide.tracking import PAGES, WEIGHTS, Tracker, now, replay
+from bonafide.project.dvc_lock import GRAPH_LOCK
+from bonafide.project.environment import prepare, process_id
+from bonafide.project.files import write_json, write_text
+from bonafide.project.paths import RAW, REPORTS
+from bonafide.tracking.store import Record
+from bonafide.tracking.tracker import PAGES, WEIGHTS, Tracker, now, replay
 
 SHARED = ("fetch", "validate", "tokenize")
 STAGES = (*SHARED, "train", "evaluate", "report")

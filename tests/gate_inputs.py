@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bonafide.errors import InputError
-from bonafide.files import read_json
-from bonafide.params import load_params
-from bonafide.paths import FINDINGS, QUARANTINE, RAW_TABLE, VALIDATED
+from bonafide.params.sections import load_params
+from bonafide.project.errors import InputError
+from bonafide.project.files import read_json
+from bonafide.project.paths import FINDINGS, QUARANTINE, RAW_TABLE, VALIDATED
 from stages.validate import PAGE, validate
 
 WORDS = ["".join(random.Random(i).choices("abcdefghijklmnopqrstuvwxyz", k=3 + i % 6)) for i in range(3000)]

@@ -5,7 +5,7 @@ import threading
 
 import torch
 
-from bonafide.world import World
+from bonafide.engine.process_group import World
 
 
 class Turns(World):

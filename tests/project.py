@@ -99,7 +99,7 @@ class Project:
 
     def save_often(self) -> None:
         """A checkpoint after every step that finds the writer free, so that a kill always finds some."""
-        path = self.folder / "bonafide/checkpoints.py"
+        path = self.folder / "bonafide/training/checkpoints/manager.py"
         code = path.read_text()
         for name, value in {"INTERVAL_COSTS": 100, "INTERVAL_SECONDS": 10}.items():
             assert code.count(f"\n{name} = {value}") == 1

@@ -34,7 +34,7 @@ class Recording(TorchDispatchMode):
 
 
 def record(work):
-    """As `bonafide.graphs.record`; unlike there, `work` is done on the way, as a CUDA graph's is not."""
+    """As `bonafide.engine.cuda_graphs.record`; unlike there, `work` is done on the way, as a CUDA graph's is not."""
     with Recording() as recording:
         result = work()
     return result, recording.replay

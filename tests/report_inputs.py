@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bonafide.files import write_csv, write_json, write_text
-from bonafide.paths import EVALUATION, FINDINGS, HISTORY, LOCK, SOURCES, TRUNCATION
+from bonafide.project.files import write_csv, write_json, write_text
+from bonafide.project.paths import EVALUATION, FINDINGS, HISTORY, LOCK, SOURCES, TRUNCATION
 
 Facts = dict[str, Any]
 LABELS = ("negative", "positive")

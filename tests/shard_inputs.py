@@ -2,7 +2,7 @@
 
 import torch
 
-from bonafide.shards import Layout
+from bonafide.engine.step_context import Layout
 from tests.tiny_engines import random_tokens
 
 LENGTHS, CUTS = [1, 2, 2, 3, 5, 6], [0, 2, 3, 3, 6]  # four shards of 3, 2, 0 and 14 rows

@@ -1,7 +1,8 @@
-"""dvc.yaml tells the truth: what a stage imports and reads is what it declares, else DVC would serve stale results."""
+"""dvc.yaml tells the truth, and imports go down: what a stage imports and reads is what it declares."""
 
 import ast
 import shutil
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,47 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
 GRAPH = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
-PACKAGES = ("bonafide", "stages", "tasks")
+CHOSEN = "${task}"
 OWN = {"task", "tracking", "seed", "threads"}  # read by what every stage shares; declared where they shape a result
+FLOORS = (  # from top to bottom: a module imports its own room and those below
+    ("__main__",),
+    ("cli",),
+    ("review", "sweeps"),
+    ("registry",),
+    ("registry/serving", "comparison"),
+    ("provenance",),
+    ("training",),
+    ("training/checkpoints", "monitoring"),
+    ("tasks",),
+    ("engine",),
+    ("forward", "quality"),
+    ("stage",),
+    ("tracking",),
+    ("evaluation", "protocol", "reporting", "sources"),
+    ("datasets", "pretrained"),
+    ("params",),
+    ("project",),
+)
+SINKS = (
+    "tracking",
+    "monitoring",
+)  # what they do shapes no output (tests/stages/test_sinks.py), so no stage depends on them
+
+
+def floor(room: str) -> int:
+    """The number of a room's floor, 0 at the top."""
+    return next(number for number, rooms in enumerate(FLOORS) if room in rooms)
+
+
+def room(path: Path) -> str:
+    """The room of a module's path below `bonafide`: its folder, one for all tasks, or itself at the top."""
+    return "tasks" if path.parts[0] == "tasks" else path.parent.as_posix() if len(path.parts) > 1 else path.stem
 
 
 def module_path(root: Path, name: str) -> Path | None:
     base = root / name.replace(".", "/")
     found = [path for path in (base / "__init__.py", base.with_suffix(".py")) if path.exists()]
-    return found[0] if found and name.partition(".")[0] in PACKAGES else None
+    return found[0] if found and name.partition(".")[0] in ("bonafide", "stages") else None
 
 
 def imported(path: Path) -> set[str]:
@@ -29,21 +63,28 @@ def imported(path: Path) -> set[str]:
     return names | {".".join(name.split(".")[:i]) for name in names for i in range(1, name.count(".") + 1)}
 
 
-def first_party(root: Path, start: Path) -> set[str]:
-    """The files that `start` imports, and so on, within the repository."""
-    seen, todo = set(), [start, root / "stages/__init__.py"]
+def modules(root: Path, path: Path) -> set[Path]:
+    """The modules of ours that a module imports; no package's `__init__`, which is empty."""
+    found = {found for name in imported(path) if (found := module_path(root, name))}
+    return {module for module in found if module.name != "__init__.py" or module.parent.name == "stages"}
+
+
+def roles(root: Path, entry: dict) -> list[Path]:
+    """The modules of every task that stand for an entry's dependency on those of the chosen one."""
+    patterns = [dep.replace(CHOSEN, "*") for dep in entry["deps"] if CHOSEN in dep]
+    found = [path for pattern in patterns for path in root.glob(pattern)]
+    return [file for path in found for file in (path.glob("*.py") if path.is_dir() else [path])]
+
+
+def closure(root: Path, stage: str, entry: dict) -> set[str]:
+    """Every file that a stage imports, and so on: of all tasks, and sinks left out."""
+    seen, todo = set(), [root / f"stages/{stage}.py", root / "stages/__init__.py", *roles(root, entry)]
     while todo:
         path = todo.pop()
         if path not in seen:
             seen.add(path)
-            todo += [p for name in imported(path) if (p := module_path(root, name))]
-            todo += (root / "tasks").glob("*.py") if "tasks.load_task" in imported(path) else []
-    files = {path.relative_to(root).as_posix() for path in seen}
-    return {"tasks/${task}.py" if is_task(name) else name for name in files}
-
-
-def is_task(name: str) -> bool:
-    return name.startswith("tasks/") and not name.endswith("__init__.py")
+            todo += [p for p in modules(root, path) if not any(p.is_relative_to(root / "bonafide" / s) for s in SINKS)]
+    return {path.relative_to(root).as_posix() for path in seen - set(roles(root, entry))}
 
 
 def params_read(root: Path, stage: str) -> set[str]:
@@ -60,14 +101,20 @@ def params_read(root: Path, stage: str) -> set[str]:
     return read
 
 
+def is_code(dep: str) -> bool:
+    return dep.startswith(("bonafide/", "stages/")) and "$" not in dep
+
+
+def within(path: str, dep: str) -> bool:
+    return path == dep or path.startswith(f"{dep}/")
+
+
 def wiring_errors(root: Path, stage: str, entry: dict) -> list[str]:
-    deps = set(entry["deps"])
-    folders = {dep for dep in deps if (root / dep).is_dir()}
-    code = first_party(root, root / f"stages/{stage}.py")
-    declared = {dep for dep in deps if dep.endswith(".py")}
-    undeclared = {path for path in code - declared if Path(path).parts[0] not in folders}
+    code, declared = closure(root, stage, entry), [dep for dep in entry["deps"] if is_code(dep)]
+    undeclared = {path for path in code if not any(within(path, dep) for dep in declared)}
     errors = [f"{stage} imports {path} and does not declare it" for path in sorted(undeclared)]
-    errors += [f"{stage} declares {path} and does not import it" for path in sorted(declared - code)]
+    idle = [dep for dep in declared if not any(within(path, dep) for path in code)]
+    errors += [f"{stage} declares {dep} and does not import it" for dep in idle]
     keys = set(entry.get("params", []))
     for read in params_read(root, stage):
         prefixes = {".".join(read.split(".")[:i]) for i in range(1, read.count(".") + 2)}
@@ -75,6 +122,26 @@ def wiring_errors(root: Path, stage: str, entry: dict) -> list[str]:
         if not prefixes & keys and not below and read not in OWN:
             errors.append(f"{stage} reads params.{read} and does not declare it")
     return errors
+
+
+def upward(root: Path) -> list[str]:
+    """Imports that go up, or to another room of the same floor."""
+    found = []
+    for path in sorted((root / "bonafide").rglob("*.py")):
+        for target in modules(root, path):
+            here, there = (p.relative_to(root / "bonafide") for p in (path, target))
+            if room(here) != room(there) and floor(room(here)) >= floor(room(there)):
+                found.append(f"{here} imports {there}")
+    return found
+
+
+def circle(root: Path) -> list[str]:
+    """A circle of imports, if there is one."""
+    try:
+        list(TopologicalSorter({p: modules(root, p) for p in (root / "bonafide").rglob("*.py")}).static_order())
+    except CycleError as error:
+        return [path.relative_to(root).as_posix() for path in error.args[1]]
+    return []
 
 
 @pytest.mark.parametrize("stage", GRAPH)
@@ -101,18 +168,45 @@ def test_validation_is_an_edge():
     assert not any(dep.startswith("data/raw") for name in GRAPH for dep in GRAPH[name]["deps"] if name != "validate")
 
 
+def test_imports_go_down_and_in_no_circle():
+    assert upward(ROOT) == []
+    assert circle(ROOT) == []
+
+
+def test_rooms_have_places_for_a_reader():
+    for folder in {path.parent for path in (ROOT / "bonafide").rglob("*.py")}:
+        paths = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+        assert len(paths) <= 16, folder
+        assert sum(len(path.read_text().splitlines()) for path in paths) <= 1800, folder
+        tree = ast.parse((folder / "__init__.py").read_text())
+        assert len(tree.body) == 1, f"{folder}: its __init__ holds its purpose and nothing else"
+        assert len(ast.get_docstring(tree).splitlines()) == 1
+
+
 @pytest.fixture
 def copy(tmp_path):
-    for package in PACKAGES:
+    for package in ("bonafide", "stages"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
 
 
+def plant(path: Path, line: str) -> None:
+    path.write_text(f"{line}\n{path.read_text()}")
+
+
 def test_an_undeclared_import_is_caught(copy):
-    (copy / "bonafide/planted.py").write_text('"""Planted."""\n')
-    stage = copy / "stages/train.py"
-    stage.write_text("from bonafide import planted\n" + stage.read_text())
-    assert wiring_errors(copy, "train", GRAPH["train"]) == ["train imports bonafide/planted.py and does not declare it"]
+    plant(copy / "stages/train.py", "from bonafide.sources import tables")
+    errors = wiring_errors(copy, "train", GRAPH["train"])
+    assert "train imports bonafide/sources/tables.py and does not declare it" in errors
+    plant(copy / "bonafide/engine/optimizer.py", "from bonafide.quality import pii")
+    assert "train imports bonafide/quality/pii.py and does not declare it" in wiring_errors(
+        copy, "train", GRAPH["train"]
+    )
+
+
+def test_an_idle_dependency_is_caught(copy):
+    entry = GRAPH["report"] | {"deps": [*GRAPH["report"]["deps"], "bonafide/engine"]}
+    assert wiring_errors(copy, "report", entry) == ["report declares bonafide/engine and does not import it"]
 
 
 def test_an_undeclared_param_is_caught(copy):
@@ -120,3 +214,10 @@ def test_an_undeclared_param_is_caught(copy):
     stage.write_text(stage.read_text().replace("params.seed)", "params.seed + params.validate.min_characters)", 1))
     errors = wiring_errors(copy, "train", GRAPH["train"])
     assert errors == ["train reads params.validate.min_characters and does not declare it"]
+
+
+def test_an_import_that_goes_up_and_a_circle_are_caught(copy):
+    plant(copy / "bonafide/project/files.py", "from bonafide.engine import optimizer")
+    plant(copy / "bonafide/engine/optimizer.py", "from bonafide.project import files")
+    assert upward(copy) == ["project/files.py imports engine/optimizer.py"]
+    assert set(circle(copy)) >= {"bonafide/project/files.py", "bonafide/engine/optimizer.py"}

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 import transformers
 
-from bonafide.plan import Recipe
-from bonafide.ragged import Tokens
-from bonafide.shards import Layout
-from bonafide.training import Engine
-from bonafide.world import World
+from bonafide.datasets.ragged import Tokens
+from bonafide.engine.engine import Engine
+from bonafide.engine.process_group import World
+from bonafide.engine.recipe import Recipe
+from bonafide.engine.step_context import Layout
 
 WORDS, CLASSES = 120, 3
 NAMES = {

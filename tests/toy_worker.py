@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from bonafide import launch
+from bonafide.training import launch
 
 FOLDER, MODE = Path(sys.argv[1]), sys.argv[2]
 ROUNDS = 20

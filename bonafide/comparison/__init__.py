@@ -1,0 +1,1 @@
+"""Revision A against revision B, on the rows that both have predicted."""

@@ -1,0 +1,85 @@
+"""A comparison in words, for people who will not read the table."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from bonafide.params.sections import Compare
+from bonafide.reporting.figures import name
+
+Facts = dict[str, Any]
+
+
+def sentence(metric: Facts, policy: Compare) -> str:
+    """The verdict in one sentence that stands alone.
+
+    >>> "Macro F1 on test rose from 0.871 to 0.884, by 0.013 (95% interval 0.004 to 0.022, p = 0.003): improved."
+    """
+    called = name(metric["name"])
+    moved = f"{called[0].upper()}{called[1:]} on {policy.split} {movement(metric)}"
+    within = f"within the margin of {policy.margin:g}"
+    if metric["outcome"] == "equivalent":
+        return f"{moved} ({interval(2 * policy.alpha, *metric['tost'])}, p = {p_value(metric)}): equivalent {within}."
+    shown = f"{moved} ({interval(policy.alpha, metric['low'], metric['high'])}, p = {p_value(metric)})"
+    return f"{shown}: {metric['outcome']}."
+
+
+def movement(metric: Facts) -> str:
+    """From what to what, and by how much, as three decimals show it."""
+    base, head, difference = (f"{round(metric[key], 3) + 0.0:.3f}" for key in ("base", "head", "difference"))
+    if metric["difference"] == 0:
+        return f"stayed at {head}"
+    verb = "rose" if metric["difference"] > 0 else "fell"
+    return f"{verb} from {base} to {head}, by {difference.removeprefix('-')}"
+
+
+def interval(alpha: float, low: float, high: float) -> str:
+    """An interval of a difference, as head less base."""
+    return f"{100 * (1 - alpha):g}% interval {round(low, 3) + 0.0:.3f} to {round(high, 3) + 0.0:.3f}"
+
+
+def p_value(facts: Facts, key: str = "p_value") -> str:
+    """Three digits: enough to see on which side of alpha it is."""
+    return f"{facts[key]:.3g}"
+
+
+def reasons(facts: Facts, policy: Compare) -> list[str]:
+    """Why the gate does not pass, if it does not. Values of slices are the user's: escape them where they are shown."""
+    verdict = facts["verdict"]
+    failed = [verdict["sentence"]] if verdict["outcome"] in policy.fail_on else []
+    if facts["unsliced"] and policy.fail_on_slices:
+        failed.append(f"The slices cannot be judged: {facts['unsliced']}.")
+    lost = [piece for piece in facts["slices"] if piece["outcome"] in policy.fail_on_slices]
+    return failed + ([slices_sentence(facts, lost)] if lost else [])
+
+
+def slices_sentence(facts: Facts, lost: Sequence[Facts]) -> str:
+    """How many slices regressed, and the one that lost most."""
+    worst = max(lost, key=lambda piece: abs(piece["difference"]))
+    counted = f"{len(lost)} of {len(facts['slices'])} slices regressed{', the most' if len(lost) > 1 else ','}"
+    moved = f"{name(facts['primary'])} {movement(worst)}"
+    adjusted = f"p = {p_value(worst, 'adjusted')}, adjusted for the number of slices"
+    return f"{counted} where {worst['column']} is {worst['value']}: {moved} ({adjusted})."
+
+
+def notes(facts: Facts) -> list[str]:
+    """What a reader has to know to read the verdict right."""
+    rows = facts["rows"]
+    differ = {
+        "are in the base only": rows["base_only"],
+        "are in the head only": rows["head_only"],
+        "have another label, of which the head's counts": rows["relabelled"],
+        "have another text": rows["text_changed"] or 0,
+    }
+    told = "; ".join(f"{count:,} {what}" for what, count in differ.items() if count)
+    found = [f"The test rows differ: {told}. The {rows['common']:,} common ones are compared."] if told else []
+    verdict = facts["verdict"]
+    if verdict["detectable"] is not None:
+        least = f"These rows show a true difference of {verdict['detectable']:.3f} in 80 of 100 comparisons"
+        found.append(f"{least}, one of the margin {verdict['margin']:g} in {100 * verdict['power']:.0f}.")
+    for side, deviation in (("base", facts["seeds"]["base_sd"]), ("head", facts["seeds"]["head_sd"])):
+        if deviation is not None:
+            over = f"Over {facts['seeds'][side]} seeds, the {side}'s {name(facts['primary'])}"
+            found.append(f"{over} has a standard deviation of {deviation:.3f}.")
+    if facts["unsliced"]:
+        found.append(f"There are no slices: {facts['unsliced']}.")
+    return found

@@ -1,0 +1,1 @@
+"""Tokenized splits on disk, and which row belongs to which split."""

@@ -1,0 +1,1 @@
+"""One optimiser step, with the same bytes from any number of processes."""

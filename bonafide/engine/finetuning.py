@@ -1,0 +1,88 @@
+"""Which weights are trained: all, the head, or low-rank changes to all; and how the rest is kept still."""
+
+import warnings
+from typing import Any
+
+from torch import nn
+
+from bonafide.forward.head_rows import unwrapped
+from bonafide.forward.packed_attention import layers
+from bonafide.project.errors import InputError
+
+
+def choose(model: Any, trainable: str, lora_rank: int, frozen_layers: int) -> Any:
+    """Freeze what is not trained, without dropout in it; `lora` wraps the model, `merge` unwraps it."""
+    if trainable == "lora":
+        model = _add_lora(model, lora_rank)
+    encoder = get_encoder(model)
+    if trainable == "head":
+        _freeze(encoder)
+    elif frozen_layers:
+        for module in (*_tables(encoder), *_lowest(encoder, frozen_layers)):
+            _freeze(module)
+    if not any(p.requires_grad for p in model.parameters()):
+        raise InputError(f"train.trainable: {trainable}: {model.config.model_type} has no head of its own to train")
+    return model
+
+
+def _lowest(encoder: Any, count: int) -> list[nn.Module]:
+    """The lowest layers."""
+    try:
+        found = layers(encoder)
+    except (IndexError, AttributeError):
+        raise InputError(f"train.frozen_layers: {encoder.config.model_type} has no list of layers of its own") from None
+    if count > len(found):
+        raise InputError(f"train.frozen_layers: {count}, but the encoder has {len(found)}")
+    return [*found[:count]]
+
+
+def _tables(encoder: Any) -> list[nn.Module]:
+    """The embeddings, by whatever name."""
+    try:
+        return [*embeddings(encoder), encoder.get_input_embeddings()]
+    except (NotImplementedError, AttributeError):
+        return embeddings(encoder)
+
+
+def merge(model: Any) -> Any:
+    """An ordinary model of transformers: low-rank changes added to the weights they belong to."""
+    return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+
+
+def _add_lora(model: Any, rank: int) -> Any:
+    try:
+        from peft import LoraConfig, TaskType, get_peft_model  # an extra: [lora]
+    except ImportError:
+        raise InputError("train.trainable: lora needs peft: pip install 'bonafide[lora]'") from None
+    from transformers.pytorch_utils import Conv1D
+
+    prefix, kind = model.base_model_prefix, model.config.model_type
+    named = model.base_model.named_modules(remove_duplicate=False)
+    linear = ((name, part) for name, part in named if isinstance(part, nn.Linear | Conv1D) and "router" not in name)
+    found = {f"{prefix}.{name}": part for name, part in linear}  # a router gives more than a product
+    if not found:
+        raise InputError(f"train.trainable: lora: {kind} has no linear layers that peft knows")
+    if len({id(part.weight) for part in found.values()}) < len(found):
+        raise InputError(f"train.trainable: lora: {kind} has the same weights in several layers")
+    head = [name for name, part in model.named_children() if name != prefix and any(True for _ in part.parameters())]
+    config = LoraConfig(TaskType.SEQ_CLS, r=rank, lora_alpha=2 * rank, target_modules=[*found], modules_to_save=head)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "fan_in_fan_out")  # it finds out which side of GPT-2's weights is which
+        return get_peft_model(model, config)
+
+
+def get_encoder(model: Any) -> nn.Module:
+    """A classifier without its head, whether low-rank changes wrap it or not."""
+    return unwrapped(model).base_model  # type: ignore[no-any-return]
+
+
+def embeddings(encoder: nn.Module) -> list[nn.Module]:
+    """What lies below the lowest layer; ELECTRA has two."""
+    return [module for name, module in encoder.named_children() if "embed" in name]
+
+
+def _freeze(module: nn.Module) -> None:
+    module.requires_grad_(requires_grad=False)
+    for part in module.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = 0.0

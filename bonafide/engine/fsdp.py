@@ -1,0 +1,154 @@
+"""A model too large for one device: each process holds its rows of weights, gradients and moments (torch's FSDP2).
+
+Every forward and backward is a collective, so all processes run equally many, with texts or without. The optimizer
+sees plain tensors, this process's rows of each: torch cuts the first dimension into as many pieces as there are
+processes, of `ceil(n / processes)` rows until they are used up. One process alone holds all rows, as an engine does.
+"""
+
+import warnings
+from typing import Any
+
+import torch
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor
+
+from bonafide.engine.activation_cache import Frozen
+from bonafide.engine.engine import Engine
+from bonafide.engine.optimizer import MOMENTS, State, decayed
+from bonafide.engine.process_group import World, together
+from bonafide.engine.recipe import cut
+from bonafide.forward.packed_attention import layers
+from bonafide.forward.packing import lay_out
+from bonafide.project.arrays import Ints
+
+
+class RowsAdamW:
+    """Fused AdamW over this process's rows, plain tensors in the memory of the model's own parameters."""
+
+    def __init__(
+        self, parameters: dict[str, nn.Parameter], decays: set[str], weight_decay: float, world: World
+    ) -> None:
+        """Begin with moments of zero."""
+        self.world = world
+        self.trained = {name: nn.Parameter(rows(p)) for name, p in parameters.items()}
+        groups = [
+            {"params": [p for name, p in self.trained.items() if (name in decays) == does], "weight_decay": decay}
+            for does, decay in ((True, weight_decay), (False, 0.0))
+        ]
+        self._optimizer = torch.optim.AdamW([group for group in groups if group["params"]], lr=0.0, fused=True)
+        for p in self.trained.values():
+            moments = {name: torch.zeros_like(p) for name in MOMENTS}
+            self._optimizer.state[p] = moments | {"step": torch.zeros((), device=p.device if p.is_cuda else None)}
+
+    def step(self, rate: float, max_norm: float) -> None:
+        """As FlatAdamW's, by the norm of the whole gradient: of all processes' rows."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        grads = [p.grad for p in self.trained.values() if p.grad is not None]
+        norm = self.world.sum(nn.utils.get_total_norm(grads).square()).sqrt()
+        self._optimizer.grad_scale = (norm / max_norm).clamp(min=1.0)  # type: ignore[attr-defined]
+        self._optimizer.step()
+
+    def state(self) -> State:
+        """Our rows of the weights and their two moments by name, as they are: not copied."""
+        found: State = {f"weight.{name}": p.detach() for name, p in self.trained.items()}
+        for name, p in self.trained.items():
+            found |= {f"{key}.{name}": self._optimizer.state[p][key] for key in MOMENTS}
+        return found
+
+    @torch.no_grad()
+    def load(self, saved: State, step: int) -> None:
+        """Put what `state` gave after `step` steps back in place."""
+        for name, tensor in self.state().items():
+            tensor.copy_(saved[name])
+        for state in self._optimizer.state.values():
+            state["step"].fill_(step)
+
+
+class ShardedEngine(Engine):
+    """An engine whose optimizer has this process's rows, in the memory of the model's own parameters."""
+
+    def _take(self) -> RowsAdamW:
+        """Part the model; ValueError where there is no list of layers to shard. Autograd keeps the gradients."""
+        self.frozen, self.inputs = Frozen(self.model, packed=False), self.tokens  # its forwards would be collectives
+        decays = decayed(self.model)
+        low = self.recipe.precision == "bf16" and torch.cuda.is_available()  # on CPUs all is fp32
+        shard(self.model, self.world, torch.bfloat16 if low else torch.float32)
+        self.layout.move(next(self.model.parameters()).device)
+        self.layout.products = torch.bfloat16 if low else torch.float32
+        self.parameters = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        return RowsAdamW(self.parameters, decays, self.recipe.weight_decay, self.world)
+
+    def _gradients(self, texts: Ints, key: int) -> torch.Tensor:
+        """Leave our rows of the gradient of the mean loss of `texts` in `trained`; return that loss, the whole one."""
+        ordered, cuts = cut(texts, self.tokens.lengths, self.shards)
+        first = self.world.rank * self.recipe.accumulation
+        with together():
+            losses = [
+                self._shard(ordered, cuts[part : part + 2], key, part)
+                for part in range(first, first + self.recipe.accumulation)
+            ]
+        for name, p in self.parameters.items():
+            mine = self.optimizer.trained[name]
+            mine.grad, p.grad = torch.zeros_like(mine) if p.grad is None else rows(p.grad), None
+        with self.watch("reduce"):
+            return self.world.sum(torch.stack(losses).sum())
+
+    def _shard(self, ordered: Ints, cuts: Ints, key: int, shard: int) -> torch.Tensor:
+        """As an engine's pass; a process without texts runs the first one, for its collectives, and adds zeros."""
+        texts = ordered[cuts[0] : cuts[-1]]
+        with self.watch("data"):
+            batch = lay_out(self.tokens, texts if len(texts) else ordered[:1], self.model)
+            self.layout.set(batch.lengths, [0, len(batch.lengths)], key, shard)
+        with self.watch("forward and backward"):
+            torch.manual_seed(key)
+            loss = self._losses(batch).sum() * (len(texts) > 0) / len(ordered)
+            loss.backward()  # type: ignore[no-untyped-call]
+        self.layout.clear()
+        return loss.detach()
+
+    @torch.no_grad()
+    def whole(self, weights: State) -> State:
+        """Join every process's rows `weights`: on rank 0 all of them, on the CPU; {} elsewhere. One tensor at a time.
+
+        They replace those in training.
+        """
+        joined: State = {}
+        for name, p in self.parameters.items():
+            self.optimizer.trained[name].copy_(weights[name])
+            with together():
+                full = p.full_tensor() if isinstance(p, DTensor) else p
+            if self.world.rank == 0:
+                joined[name] = full.detach().to("cpu", copy=True)
+        return joined
+
+
+def rows(tensor: torch.Tensor) -> torch.Tensor:
+    """Our rows of a parameter or a gradient: the same memory, without its history."""
+    return (tensor.to_local() if isinstance(tensor, DTensor) else tensor).detach()
+
+
+def shard(model: Any, world: World, products: torch.dtype) -> None:
+    """Part the embeddings, each layer and the rest, in place and onto the devices: only one of them is ever whole.
+
+    Weights stay fp32; each is whole in the dtype of products only, and gradients are summed in fp32. They are sums, not
+    torch's means over processes: the loss is a mean over the batch already.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if world.size == 1:
+        model.to(device)
+        return
+    try:
+        parts = [model.get_input_embeddings(), *layers(model), model]
+    except IndexError:
+        raise ValueError(f"{model.config.model_type} has no layers to shard: set train.sharding to none") from None
+    low = MixedPrecisionPolicy(param_dtype=products, reduce_dtype=torch.float32, output_dtype=torch.float32)
+    policy = MixedPrecisionPolicy() if products == torch.float32 else low
+    mesh = init_device_mesh(device, (world.size,))
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module")  # the last layer's first rows, a view: none writes there
+    for part in parts:
+        fully_shard(part, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
+        part.set_gradient_divide_factor(1.0)
+        part.set_force_sum_reduction_for_comms(True)

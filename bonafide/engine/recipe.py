@@ -1,0 +1,57 @@
+"""The plan of a training: its recipe, and what each step takes and yields, as pure functions of numbers."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from bonafide.project.arrays import Ints
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What shapes the weights; the train section of params.yaml says what each is."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    warmup_ratio: float
+    weight_decay: float
+    max_grad_norm: float
+    accumulation: int
+    shards: int
+    exact: bool
+    precision: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one optimiser step yields."""
+
+    epoch: int
+    """Counted from 1."""
+    step: int
+    """Counted from 1, over all epochs."""
+    steps: int
+    """Of the whole run."""
+    loss: torch.Tensor
+    """Mean loss of the batch, nats; a scalar on the model's device, so that the step waits for nothing."""
+    learning_rate: float
+    tokens: int
+    """Real tokens in the batch, padding not counted."""
+    ends_epoch: bool
+
+
+def schedule(step: int, steps: int, warmup_ratio: float) -> float:
+    """The factor on the peak learning rate at `step` of `steps`: linear up to 1, then linear down to 0."""
+    warmup = max(1, round(steps * warmup_ratio))
+    return min(step / warmup, max(0.0, (steps - step + 1) / max(1, steps - warmup + 1)))
+
+
+def cut(rows: Ints, lengths: Ints, shards: int) -> tuple[Ints, Ints]:
+    """Rows by ascending length, and the `shards` + 1 cuts that part them into neighbours of about equal tokens."""
+    rows = rows[np.argsort(lengths[rows], kind="stable")]
+    ends = np.cumsum(lengths[rows])
+    middle = (2 * ends - lengths[rows]) * shards // (2 * ends[-1])
+    return rows, np.searchsorted(middle, np.arange(shards + 1))

@@ -1,0 +1,1 @@
+"""Numbers from predictions: metrics as functions of sums, intervals, tests, slices."""

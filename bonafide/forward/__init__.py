@@ -1,0 +1,1 @@
+"""A model over batches of texts of unequal length: packed or padded."""

@@ -1,0 +1,1 @@
+"""Time, memory, energy and traces of a training; shapes no result."""

@@ -1,0 +1,1 @@
+"""Champions in MLflow's registry: who becomes one."""

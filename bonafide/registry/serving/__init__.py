@@ -1,0 +1,1 @@
+"""The champion over HTTP, with evaluate's numbers."""

@@ -1,0 +1,210 @@
+"""Charts as inline SVG: pure functions of numbers and names, with every name escaped."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from math import floor, sqrt
+from typing import Any
+
+from markupsafe import Markup
+
+from bonafide.project.numbers import count, score, tick
+from bonafide.reporting.svg import (
+    SERIES_COLOURS,
+    WIDTH,
+    Scale,
+    chart,
+    circle,
+    element,
+    group,
+    legend,
+    line,
+    linear,
+    rect,
+    shorten,
+    text,
+    text_width,
+    ticks,
+)
+
+ROW = 26  # units of height of one row of bars or of a ladder
+NAMES = 180  # at most this wide are the names at the left
+DOTTED = 30  # points of a line up to which each has a dot: more would hide the line
+NUMBERED = 30  # units of a cell's side from which it has its count written in
+DARK = 0.5  # share of a true class from which a cell's number is written light
+MATRIX = 16  # a confusion matrix of more classes is folded: two digits need 17 units
+MATRIX_NAMES = 110  # units that leave 16 classes those 17
+
+
+Pair = tuple[float, float]
+
+
+def _names_width(names: Sequence[str]) -> float:
+    return min(NAMES, max((text_width(shorten(name, NAMES)) for name in names), default=0)) + 10
+
+
+def _value(number: float) -> str:
+    return count(number) if float(number).is_integer() and abs(number) > 1 else tick(number)
+
+
+def _baseline(x: Scale, marks: Sequence[float], top: float, bottom: float) -> Markup:
+    """Vertical gridlines with their ticks below."""
+    lines_ = [line(x(m), top, x(m), bottom, "gridline") for m in marks]
+    return Markup("").join(lines_ + [text(x(m), bottom + 15, tick(m), "m c") for m in marks])
+
+
+def _axes(ends: Pair, y: Scale, columns: Sequence[Pair], rows: Sequence[float], names: tuple[str, str]) -> Markup:
+    """Gridlines between the `ends` in units, ticks of both axes (columns as (units, value)), and the axes' names."""
+    left, right, bottom = *ends, y(rows[0])
+    marks = [line(left, y(r), right, y(r), "gridline") + text(left - 6, y(r) + 4, tick(r), "m e") for r in rows]
+    marks += [text(at, bottom + 15, tick(value), "m c") for at, value in columns]
+    marks += [text(right, bottom + 31, names[0], "m e"), text(0, y(rows[-1]) - 12, names[1], "m")]
+    return Markup("").join([*marks, line(left, bottom, right, bottom, "axis")])
+
+
+def bars(rows: Sequence[tuple[str, float]], *, label: str) -> Markup:
+    """Horizontal bars from zero, one (name, value) a row, the value at the bar's end."""
+    left = _names_width([name for name, _ in rows])
+    room = max((text_width(_value(value)) for _, value in rows), default=0) + 8
+    x = linear(0, max((value for _, value in rows), default=0) or 1, left, WIDTH - room)
+    marks = []
+    for index, (name, value) in enumerate(rows):
+        y = index * ROW
+        bar = rect(left, y + 5, x(value) - left, ROW - 10, "f1")
+        named = text(0, y + 17, shorten(name, NAMES))
+        marks.append(group(f"{name}: {_value(value)}", named, bar, text(x(value) + 6, y + 17, _value(value), "m")))
+    return chart(max(len(rows), 1) * ROW, label, *marks)
+
+
+def grouped_bars(groups: Sequence[str], series: Mapping[str, Sequence[float]], *, label: str) -> Markup:
+    """One block of bars a group, one bar a series, a legend above; `series` values align with `groups`."""
+    values = [value for numbers in series.values() for value in numbers]
+    room = max((text_width(_value(value)) for value in values), default=0) + 8
+    left, thick = _names_width(groups), 13
+    x = linear(0, max(values, default=0) or 1, left, WIDTH - room)
+    block = thick * len(series) + 12
+    marks = [legend(list(series), "f")]
+    for row, name in enumerate(groups):
+        top = 26 + row * block
+        marks.append(group(name, text(0, top + (block - 12) / 2 + 4, shorten(name, NAMES))))
+        for index, (owner, numbers) in enumerate(series.items()):
+            y, value = top + index * thick, numbers[row]
+            bar = rect(left, y, x(value) - left, thick - 2, f"f{index % SERIES_COLOURS + 1}")
+            shown = text(x(value) + 6, y + 10, _value(value), "m")
+            marks.append(group(f"{name}, {owner}: {_value(value)}", bar, shown))
+    return chart(26 + max(len(groups), 1) * block, label, *marks)
+
+
+def histogram(edges: Sequence[float], counts: Sequence[int], *, label: str) -> Markup:
+    """Counts between consecutive edges (one more edge than counts), bars as wide as their bins."""
+    levels = ticks(0, max(counts, default=0) or 1, 3)
+    left, height = max(text_width(tick(level)) for level in levels) + 10, 170.0
+    x, y = linear(edges[0], edges[-1], left, WIDTH - 8), linear(0, levels[-1], height - 24, 10)
+    marks = [line(left, y(v), WIDTH - 8, y(v), "gridline") + text(left - 6, y(v) + 4, tick(v), "m e") for v in levels]
+    for (low, high), number in zip(pairwise(edges), counts, strict=True):
+        bar = rect(x(low) + 0.5, y(number), x(high) - x(low) - 1, y(0) - y(number), "f1")
+        marks.append(group(f"{tick(low)} to {tick(high)}: {count(number)}", bar))
+    shown = [m for m in ticks(edges[0], edges[-1], 5) if edges[0] <= m <= edges[-1]]
+    marks += [text(x(m), height - 8, tick(m), "m c") for m in shown]
+    return chart(height, label, *marks, line(left, y(0), WIDTH - 8, y(0), "axis"))
+
+
+def lines(series: Mapping[str, Sequence[Pair]], *, label: str, x: str, y: str) -> Markup:
+    """One line a series of (x, y) points; short series have dots. `x` and `y` name the axes."""
+    points = [point for line_ in series.values() for point in line_] or [(0.0, 0.0)]
+    first, last = min(p[0] for p in points), max(p[0] for p in points)
+    rows = ticks(min(p[1] for p in points), max(p[1] for p in points))
+    left, top = max(text_width(tick(level)) for level in rows) + 8, 48.0 if len(series) > 1 else 26.0
+    across, up = linear(first, last, left + 4, WIDTH - 12), linear(rows[0], rows[-1], top + 144, top)
+    columns = [mark for mark in ticks(first, last, 5) if first <= mark <= last]
+    marks = [legend(list(series), "l")] if len(series) > 1 else []
+    marks.append(_axes((left, WIDTH - 8), up, [(across(c), c) for c in columns], rows, (x, y)))
+    for index, (name, line_) in enumerate(series.items()):
+        colour = index % SERIES_COLOURS + 1
+        path = " ".join(f"{across(a):.1f},{up(b):.1f}" for a, b in line_)
+        dots = [group(f"{name}: {tick(b)} at {tick(a)}", circle(across(a), up(b), 3, f"f{colour}")) for a, b in line_]
+        marks.append(element("polyline", points=path, class_=f"line l{colour}"))
+        marks += dots if len(line_) <= DOTTED else []
+    return chart(top + 180, label, *marks)
+
+
+def ladder(rows: Sequence[tuple[str, float, float, float]], *, label: str, strong: str = "") -> Markup:
+    """Dots with whiskers: (name, value, low, high) a row; the row named `strong` in the accent colour."""
+    marks_at = ticks(min(row[2] for row in rows), max(row[3] for row in rows))
+    left, bottom = _names_width([row[0] for row in rows]), len(rows) * ROW + 6.0
+    x = linear(marks_at[0], marks_at[-1], left + 8, WIDTH - 58)
+    marks = [_baseline(x, marks_at, 0, bottom)]
+    for index, (name, value, low, high) in enumerate(rows):
+        y, colour = index * ROW + 16, 1 if name == strong else 5
+        weight = "b" if name == strong else ""
+        whisker = line(x(low), y, x(high), y, f"line l{colour}")
+        dot = circle(x(value), y, 5, f"f{colour}")
+        named = text(0, y + 4, shorten(name, NAMES), weight)
+        shown = text(WIDTH, y + 4, score(value), f"e {weight}".strip())
+        marks.append(group(f"{name}: {score(value)} ({score(low)} to {score(high)})", named, whisker, dot, shown))
+    return chart(bottom + 20, label, *marks)
+
+
+def interval(value: float, low: float, high: float, *, ends: Pair, mark: float) -> Markup:
+    """A dot with its whisker on the scale of its column's `ends`, small enough for a table's cell; a line at `mark`."""
+    x = linear(*ends, 6, 154)
+    words = f"{score(value)} ({score(low)} to {score(high)})"
+    reference, whisker = line(x(mark), 0, x(mark), 20, "dash"), line(x(low), 10, x(high), 10, "line l1")
+    marks = [reference, whisker, circle(x(value), 10, 4, "f1")]
+    return element("svg", *marks, class_="chart cell", viewBox="0 0 160 20", role="img", aria_label=words)
+
+
+def reliability(bins: Sequence[Mapping[str, Any]], *, label: str) -> Markup:
+    """Calibration diagram: accuracy by confidence, 95% whiskers, larger dots for more rows; the diagonal is right.
+
+    A bin has `rows`, `confidence`, `accuracy`, `low` and `high`; all but `rows` are None where it has none.
+    """
+    filled = [b for b in bins if b["rows"] and b["confidence"] is not None and b["accuracy"] is not None]
+    lows = [value for b in filled for value in (b["confidence"], b["low"]) if value is not None]
+    start = floor(4 * min(lows, default=0)) / 4  # two classes have no confidence below a half
+    levels = [level / 4 for level in range(round(4 * start), 5)]
+    x, y = linear(start, 1, 44, 304), linear(start, 1, 286, 26)
+    total = sum(b["rows"] for b in filled)
+    marks = [_axes((36, 312), y, [(x(v), v) for v in levels], levels, ("confidence", "accuracy"))]
+    marks.append(line(x(start), y(start), x(1), y(1), "dash"))
+    for b in filled:
+        at, hit = x(b["confidence"]), b["accuracy"]
+        low, high = (hit if b["low"] is None else b["low"]), (hit if b["high"] is None else b["high"])
+        words = f"{count(b['rows'])} rows: confidence {score(b['confidence'])}, accuracy {score(hit)}"
+        whisker = line(at, y(low), at, y(high), "line l1")
+        marks.append(group(words, whisker, circle(at, y(hit), 2 + 8 * sqrt(b["rows"] / total), "f1")))
+    return chart(322, label, *marks)
+
+
+def fold(labels: Sequence[str], counts: Sequence[Sequence[int]], limit: int) -> tuple[list[str], list[list[int]]]:
+    """Keep the `limit` - 1 classes with most errors, in their order, and sum the others into one."""
+    if len(labels) <= limit:
+        return list(labels), [list(row) for row in counts]
+    size = range(len(labels))
+    errors = [sum(counts[i]) + sum(row[i] for row in counts) - 2 * counts[i][i] for i in size]
+    kept = sorted(sorted(size, key=lambda i: (-errors[i], i))[: limit - 1])
+    place = {old: new for new, old in enumerate(kept)}
+    folded = [[0] * limit for _ in range(limit)]
+    for i in size:
+        for j in size:
+            folded[place.get(i, limit - 1)][place.get(j, limit - 1)] += counts[i][j]
+    return [*(labels[i] for i in kept), f"{len(labels) - len(kept)} others"], folded
+
+
+def confusion(labels: Sequence[str], counts: Sequence[Sequence[int]], *, label: str) -> Markup:
+    """Heat map of counts[true][predicted], coloured by the share of the true class; beyond 16 classes, `fold`ed."""
+    names, counts = fold(labels, counts, MATRIX)
+    rows = [shorten(f"{i} {name}", MATRIX_NAMES) for i, name in enumerate(names, 1)]
+    left, top = _names_width(rows), 40.0
+    side = min((WIDTH - left) / len(names), 104)
+    fits = all(text_width(name) <= side - 8 for name in names)
+    marks = [text(left, 12, "predicted →", "m"), text(0, top - 8, "true ↓", "m")]
+    for i, name in enumerate(names):
+        total, y = sum(counts[i]) or 1, top + i * side
+        marks.append(text(left + (i + 0.5) * side, top - 8, name if fits else str(i + 1), "m c"))
+        marks.append(text(0, y + side / 2 + 4, name if fits else rows[i]))
+        for j, number in enumerate(counts[i]):
+            share, words = number / total, f"{name} predicted as {names[j]}: {count(number)} of {count(sum(counts[i]))}"
+            cell = rect(left + j * side, y, side - 1, side - 1, "f1", fill_opacity=f"{0.06 + 0.94 * share:.2f}")
+            shown = text(left + (j + 0.5) * side, y + side / 2 + 4, count(number), "c on" if share > DARK else "c")
+            marks.append(group(words, cell, shown) if side >= NUMBERED else group(words, cell))
+    return chart(top + len(names) * side, label, *marks)

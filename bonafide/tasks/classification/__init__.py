@@ -1,0 +1,1 @@
+"""Classification: one text, one label of a declared set."""

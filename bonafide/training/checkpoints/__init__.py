@@ -1,0 +1,1 @@
+"""Checkpoints: each whole or absent, verified before it is used."""

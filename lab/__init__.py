@@ -1,1 +1,0 @@
-"""What the commands share; no stage imports it, so that no change here makes DVC run one."""

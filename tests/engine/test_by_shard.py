@@ -1,0 +1,198 @@
+"""grad_ops.py, gradients.py, placing.py: each module writes the gradients of stock ones, summed by shards."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from bonafide.engine.grad_ops import take_over
+from bonafide.engine.grad_writer import place, written
+from bonafide.engine.step_context import Layout, tree_sum
+from bonafide.project.errors import InputError
+from tests.shard_inputs import CUTS, LENGTHS, laid_out
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+MODULES = {
+    "linear": lambda: nn.Linear(6, 5),
+    "linear without bias": lambda: nn.Linear(6, 5, bias=False),
+    "norm": lambda: nn.LayerNorm(6),
+    "norm without bias": lambda: nn.LayerNorm(6, bias=False),
+    "embedding": lambda: nn.Embedding(9, 6),
+    "rms norm": lambda: nn.RMSNorm(6),
+    "transposed": lambda: Conv1D(5, 6),
+    "offset": lambda: OffsetEmbedding(10, 6),
+    "linear of one's own": lambda: type("Mine", (nn.Linear,), {})(6, 5),
+}
+
+
+def backward(module, x, layout=None):
+    """Output, the input's gradient and the weights' gradients."""
+    module = copy.deepcopy(module)
+    if layout:
+        layout.exact = True  # or kinds that are not known are left to autograd
+        take_over(module, layout)
+    x = x.detach().clone().requires_grad_(x.is_floating_point())
+    y = module(x)
+    (y * torch.linspace(-1, 1, y.numel()).view_as(y)).sum().backward()
+    return [y.detach(), x.grad, *(p.grad for p in module.parameters())]
+
+
+def some_input(module, rows):
+    shape = (1, rows) if isinstance(module, nn.Embedding) else (1, rows, 6)
+    return torch.randint(0, 8, shape) if len(shape) == 2 else torch.randn(shape)
+
+
+@pytest.mark.parametrize("rows", [sum(LENGTHS), len(LENGTHS)], ids=["tokens", "texts"])
+@pytest.mark.parametrize("name", MODULES)
+def test_gradients_are_those_of_stock_modules(name, rows):
+    torch.manual_seed(3)
+    module = MODULES[name]()
+    for p in module.parameters():
+        nn.init.normal_(p)
+    x = some_input(module, rows)
+    stock, mine = backward(module, x), backward(module, x, laid_out(LENGTHS, CUTS))
+    for expected, found in zip(stock, mine, strict=True):
+        assert (expected is None) == (found is None)
+        assert expected is None or (found.shape == expected.shape and (found - expected).abs().max() <= 1e-5)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_frozen_weights_get_no_gradient_and_pass_it_on(name):
+    module = MODULES[name]().requires_grad_(requires_grad=False)
+    x = some_input(module, sum(LENGTHS))
+    if not x.is_floating_point():
+        layout = laid_out(LENGTHS, CUTS)
+        take_over(module, layout)
+        assert not module(x).requires_grad
+        return
+    stock, mine = backward(module, x), backward(module, x, laid_out(LENGTHS, CUTS))
+    assert (mine[1] - stock[1]).abs().max() <= 1e-5
+    assert mine[2:] == [None] * len(list(module.parameters()))
+
+
+@pytest.mark.parametrize("frozen", ["weight", "bias"])
+@pytest.mark.parametrize("name", ["linear", "norm"])
+def test_weight_and_bias_may_be_frozen_alone(name, frozen):
+    """As BitFit does: only biases are trained."""
+    module = MODULES[name]()
+    getattr(module, frozen).requires_grad_(requires_grad=False)
+    x = some_input(module, sum(LENGTHS))
+    for expected, found in zip(backward(module, x), backward(module, x, laid_out(LENGTHS, CUTS)), strict=True):
+        assert expected is None or (found - expected).abs().max() <= 1e-5
+
+
+def test_without_a_batch_exact_modules_are_stock():
+    layout = laid_out(LENGTHS, CUTS)
+    layout.clear()
+    for build in MODULES.values():
+        module = build()
+        x = some_input(module, 7)
+        for expected, found in zip(backward(module, x), backward(module, x, layout), strict=True):
+            assert expected is found or torch.equal(expected, found)
+
+
+def test_a_tensor_of_neither_texts_nor_tokens_is_refused():
+    with pytest.raises(KeyError):
+        laid_out(LENGTHS, CUTS).sizes(torch.ones(7, 2))
+
+
+class Holder(nn.Module):
+    """Weights beside a module, with which they may be used in any way."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.scale = nn.Linear(2, 2), nn.Parameter(torch.ones(2))
+
+
+def test_a_module_that_cannot_be_summed_is_named():
+    model, layout = nn.Sequential(nn.Linear(2, 2), Holder(), nn.RMSNorm(2)), Layout()
+    assert take_over(copy.deepcopy(model), layout) == ["1 (Holder)", "2 (RMSNorm)"]
+    layout.exact = True
+    assert take_over(copy.deepcopy(model), layout) == ["1 (Holder)"]
+    model[1].scale.requires_grad_(requires_grad=False)
+    assert take_over(model, layout) == []
+
+
+SHAPES = {
+    "tokens": (1, 19, 8),
+    "heads of tokens": (1, 19, 2, 8),
+    "tokens of heads": (1, 2, 19, 8),
+    "texts": (6, 1, 8),
+    "texts as wide as tokens": (6, 1, 19),
+    "flat": (19, 8),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_the_rows_of_a_tensor_are_found_wherever_they_lie(shape):
+    rows = next(dim for dim in (19, 6) if dim in shape[:-1])
+    assert laid_out(LENGTHS, CUTS).dim(torch.ones(shape)) == shape.index(rows)
+
+
+def test_as_many_heads_as_tokens_are_told_from_them_by_where_they_lie():
+    layout, x = laid_out([1, 2], [0, 1, 2]), torch.ones(1, 3, 3, 8)
+    assert layout.dim(x) == 1
+    assert layout.dim(x.transpose(1, 2)) == 2
+    assert layout.dim(torch.ones(1, 5)) is None
+
+
+def test_a_module_without_rows_keeps_shards_from_sharing_a_pass():
+    layout = laid_out(LENGTHS, CUTS)
+    layout.exact, module = True, nn.RMSNorm(6)
+    take_over(module, layout)
+    with pytest.raises(InputError, match="RMSNorm reads no rows of texts"):
+        module(torch.ones(7, 6))
+
+
+class OffsetEmbedding(nn.Embedding):
+    """As OPT has it."""
+
+    def forward(self, ids):
+        return super().forward(ids + 1)
+
+
+class Twice(nn.Module):
+    """A weight that is used by its module, and once more: by it or past it."""
+
+    def __init__(self, past):
+        super().__init__()
+        self.inner, self.past = nn.Linear(6, 6), past
+
+    def forward(self, x):
+        return nn.functional.linear(self.inner(x), self.inner.weight) if self.past else self.inner(self.inner(x))
+
+
+def test_a_weight_that_is_used_twice_gets_the_sum_or_is_refused_where_that_comes_late():
+    x, layout = torch.randn(1, sum(LENGTHS), 6), laid_out(LENGTHS, CUTS)
+    module = Twice(past=False)
+    for expected, found in zip(backward(module, x), backward(module, x, layout), strict=True):
+        assert (found - expected).abs().max() <= 1e-4
+    assert len(layout.shared) == 2
+    layout = laid_out(LENGTHS, CUTS)
+    layout.settled = True
+    with pytest.raises(InputError, match=r"used more often than at the start .* set train\.exact to false"):
+        backward(module, x, layout)
+
+
+def test_uses_of_a_weight_are_added_up_within_each_shard():
+    """Or the sum over uses of sums over shards would not be the sum over processes of theirs."""
+    uses = [[1e8, 1.0, 3.0], [-1e8, 1.0, 4.0]]  # two of three shards; added up by shards first they lose a one
+    p, layout = nn.Parameter(torch.zeros(1)), Layout()
+    layout.shared, layout.settled, layout.exact = {id(p)}, True, True
+    with written([p], layout):
+        for use in uses:
+            parts = [torch.tensor([part]) for part in use]
+            place(p, layout, lambda out, parts=parts: out.copy_(tree_sum(parts)), parts.__iter__)
+    assert p.grad.tolist() == [9]
+    assert not layout.parts
+    assert tree_sum(tree_sum(torch.tensor([part]) for part in use) for use in uses).tolist() != [9]
+
+
+def test_a_weight_that_is_used_past_its_module_is_refused():
+    x = torch.randn(1, sum(LENGTHS), 6)
+    with pytest.raises(InputError, match=r"inner \(Linear\) is used outside of its own forward"):
+        backward(Twice(past=True), x, laid_out(LENGTHS, CUTS))

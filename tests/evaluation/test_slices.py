@@ -1,0 +1,119 @@
+"""Slices: every row is in exactly one slice of each column, under a name that a reader understands."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bonafide.evaluation.slices import NEGATION, cut, number_names, readable, string_names
+
+
+def table(**columns):
+    rows = len(next(iter(columns.values())))
+    return pa.table({"text": ["a text"] * rows} | columns)
+
+
+def found(pieces, column):
+    return {piece.value: piece.rows.tolist() for piece in pieces if piece.column == column}
+
+
+@given(st.lists(st.one_of(st.none(), st.text(max_size=2)), min_size=1, max_size=80))
+def test_every_string_is_in_one_slice(values):
+    pieces = found(cut(table(domain=pa.array(values, pa.string())), ["domain"], np.ones(len(values))), "domain")
+    assert sorted(row for rows in pieces.values() for row in rows) == list(range(len(values)))
+
+
+@given(st.lists(st.floats(), min_size=1, max_size=80))
+def test_every_number_is_in_one_slice(values):
+    pieces = found(cut(table(rating=pa.array(values, pa.float64())), ["rating"], np.ones(len(values))), "rating")
+    assert sorted(row for rows in pieces.values() for row in rows) == list(range(len(values)))
+
+
+def test_the_most_frequent_values_come_first_and_the_rest_is_one_slice():
+    values = [f"v{i:02}" for i in range(30) for _ in range(30 - i)] + [None]
+    names, order = string_names(values)
+    assert order == [*(f"v{i:02}" for i in range(20)), "other", "missing"]
+    assert names.count("other") == sum(range(1, 11))
+    assert names[-1] == "missing"
+
+
+def test_few_numbers_are_slices_of_their_own_and_no_number_is_missing():
+    pieces = found(cut(table(stars=pa.array([5.0, 1.0, None, 5.0, 2.5])), ["stars"], np.ones(5)), "stars")
+    assert pieces == {"1": [1], "2.5": [4], "5": [0, 3], "missing": [2]}
+
+
+def test_many_numbers_are_cut_into_quartiles_named_by_their_ends():
+    names, order = number_names(np.arange(1.0, 101.0))
+    assert order == ["1 to 25", "26 to 50", "51 to 75", "76 to 100", "missing"]
+    assert [names.count(name) for name in order] == [25, 25, 25, 25, 0]
+
+
+def test_equal_numbers_share_a_slice_however_many_they_are():
+    values = np.concatenate([np.zeros(90), np.arange(1.0, 21.0)])
+    names, order = number_names(values)
+    assert order == ["0", "1 to 20", "missing"]
+    assert names.count("0") == 90
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), unique=True, max_size=20))
+def test_different_numbers_have_different_names(values):
+    assert len(set(readable(np.array(values)))) == len(values)
+
+
+def test_numbers_have_as_few_digits_as_tell_them_apart():
+    assert readable(np.array([0.5, 1 / 3, 1700.0])) == ["0.5", "0.333", "1700"]
+    assert readable(np.array([1234.51, 1234.52])) == ["1234.51", "1234.52"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Not bad.",
+        "I can't",
+        "I can’t",
+        "he DOESNT care",
+        "no!",
+        "never again",
+        "nothing works",
+        "cannot",
+        "不好",
+        "没有",
+        "别买",
+    ],
+)
+def test_a_negation_is_found(text):
+    assert NEGATION.search(text)
+
+
+@pytest.mark.parametrize("text", ["a notable knot", "I know", "another nobleman", "want", "很好", "innocent"])
+def test_a_word_that_holds_a_negation_is_none(text):
+    assert NEGATION.search(text) is None
+
+
+def test_length_and_negation_are_always_cut():
+    rows = table(id=["1", "2", "3"]).set_column(0, "text", pa.array(["not good", "good", "no"]))
+    pieces = cut(rows, [], np.array([4, 3, 3]))
+    assert found(pieces, "length") == {"3": [1, 2], "4": [0]}
+    assert found(pieces, "negation") == {"yes": [0, 2], "no": [1]}
+
+
+def test_columns_called_as_ours_are_kept_beside_them():
+    table = pa.table({"text": ["no", "a", "b"], "length": ["short", "long", "long"], "negation": ["A", "B", "B"]})
+    pieces = cut(table, ["length", "negation"], np.array([4, 3, 3]))
+    assert found(pieces, "length") == {"long": [1, 2], "short": [0]}
+    assert found(pieces, "negation") == {"B": [1, 2], "A": [0]}
+    assert found(pieces, "built-in length") == {"3": [1, 2], "4": [0]}
+    assert found(pieces, "built-in negation") == {"yes": [0], "no": [1, 2]}
+    table = table.append_column("built-in length", pa.array(["x", "x", "y"]))
+    pieces = cut(table, ["length", "built-in length"], np.array([4, 3, 3]))
+    assert found(pieces, "built-in length") == {"x": [0, 1], "y": [2]}
+    assert found(pieces, "built-in built-in length") == {"3": [1, 2], "4": [0]}
+
+
+def test_values_called_missing_and_other_are_not_those_that_are():
+    values = ["missing", None, "other", *map(str, range(20)), *map(str, range(20))]
+    names, order = string_names(values)
+    assert names[:3] == ["built-in other", "built-in missing", "built-in other"]
+    assert len(order) == len(set(order)) == 22
+    assert string_names(["missing", "missing", None])[0] == ["missing", "missing", "built-in missing"]
