@@ -10,7 +10,8 @@ from dvc.utils.hydra import apply_overrides
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bonafide.params.sections import composed, load_params, slice_columns
+from bonafide.params.load import load_params
+from bonafide.params.sections import composed, slice_columns
 from bonafide.project.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +46,7 @@ def test_every_recipe_is_complete(recipe):
         ("task: classification", "task: ../../etc", ["task"]),
         ("task: classification", "task: $(touch planted)", ["task"]),
         ("labels: [negative, positive]", "labels: [negative, negative]", ["data", "labels", "'negative'"]),
-        ("labels: [negative, positive]", "labels: negative", ["data.labels"]),
+        ("labels: [negative, positive]", "labels: negative", ["task.labels"]),
         (
             "labels: [negative, positive]",
             "labels: [negative]",
@@ -58,8 +59,8 @@ def test_every_recipe_is_complete(recipe):
             "labels: [caf\u00e9, cafe\u0301]",
             ["data", "labels: 'caf\u00e9' is declared twice"],
         ),
-        ("labels: [negative, positive]", "labels: [[a], b]", ["data.labels.0"]),
-        ("labels: [negative, positive]", "labels: ['', b]", ["data.labels.0"]),
+        ("labels: [negative, positive]", "labels: [[a], b]", ["task.labels.0"]),
+        ("labels: [negative, positive]", "labels: ['', b]", ["task.labels.0"]),
         ("slices: [domain, rating, rating_sd]", "slices: [n, n]", ["data", "slices: 'n' is declared twice"]),
         ("personal_data: mask", "personal_data: hide", ["validate.personal_data"]),
         ("seed: 1 ", "seed: -1 ", ["seed"]),
@@ -169,7 +170,7 @@ def test_a_label_is_what_is_written(written, labels):
 def test_a_label_that_yaml_knows_by_another_spelling_is_to_be_quoted(written, shown, meaning):
     line = refusal(TEXT.replace("labels: [negative, positive]", f"labels: {written}"))
     assert line == (
-        f"params.yaml:16: data.labels: {shown} is {meaning} to YAML: quote it as the table spells it, as in '{shown}'"
+        f"params.yaml:16: task.labels: {shown} is {meaning} to YAML: quote it as the table spells it, as in '{shown}'"
     )
     quoted = f"labels: ['{shown}', other]"
     Path("params.yaml").write_text(TEXT.replace("labels: [negative, positive]", quoted))
@@ -181,11 +182,11 @@ def test_a_label_that_yaml_knows_by_another_spelling_is_to_be_quoted(written, sh
     [
         ("['01', '1']", "train.epochs=3", ["01", "1"]),
         ("[false, true]", "train.epochs=3", ["false", "true"]),
-        ("[a, b]", "data.labels=[01,02]", ["01", "02"]),
-        ("[a, b]", "data.labels=[true,false]", ["true", "false"]),
-        ("[a, b]", "data.labels=['1.0',2]", ["1.0", "2"]),
-        ("[a, b]", "data.labels=[1.0,2]", "1.0 is the same as 1 to YAML"),
-        ("[a, b]", "data.labels=[null,b]", "an empty label is nothing to YAML: quote it as the table spells it"),
+        ("[a, b]", "task.labels=[01,02]", ["01", "02"]),
+        ("[a, b]", "task.labels=[true,false]", ["true", "false"]),
+        ("[a, b]", "task.labels=['1.0',2]", ["1.0", "2"]),
+        ("[a, b]", "task.labels=[1.0,2]", "1.0 is the same as 1 to YAML"),
+        ("[a, b]", "task.labels=[null,b]", "an empty label is nothing to YAML: quote it as the table spells it"),
     ],
 )
 def test_labels_survive_an_experiment_and_one_can_set_them(written, override, labels):
