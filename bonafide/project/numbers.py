@@ -9,8 +9,18 @@ def count(value: float | None) -> str:
 
 
 def score(value: float | None) -> str:
-    """Format a metric with three decimals, so that a column of them lines up: 0.886."""
-    return ABSENT if value is None else f"{value:.3f}".replace("-", "\u2212")
+    """Format a metric with three decimals, so that a column lines up, with fewer where it is large: 0.886, 128,196."""
+    return ABSENT if value is None else f"{value:,.{_decimals(value)}f}".replace("-", "\u2212")
+
+
+def plain(value: float) -> str:
+    """Format a metric for a sentence, with an ASCII minus: 0.886, -0.012."""
+    return f"{round(value, 3) + 0.0:,.{_decimals(value)}f}"
+
+
+def _decimals(value: float) -> int:
+    """Of a number as large as this one: a price is not read to a thousandth."""
+    return 3 if abs(value) < 10 else 1 if abs(value) < 1000 else 0
 
 
 def percent(value: float | None) -> str:
@@ -24,7 +34,7 @@ def signed(value: float | None) -> str:
     """Format a difference with its sign, a true minus: +0.061, \u22120.012."""
     if value is None:
         return ABSENT
-    return f"{value:+.3f}".replace("-", "\u2212")
+    return f"{value:+,.{_decimals(value)}f}".replace("-", "\u2212")
 
 
 def p_value(value: float | None) -> str:
