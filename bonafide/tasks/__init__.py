@@ -1,0 +1,1 @@
+"""The jobs, a package each and in it a module a role."""
