@@ -3,6 +3,7 @@
 All statistics of columns are those of train: what is passed on has finite numbers and no category missing.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -66,9 +67,7 @@ def check_constants(numbers: Mapping[str, Floats], categories: Mapping[str, Any]
     )
 
 
-def check_leaks(
-    numbers: Mapping[str, Floats], categories: Mapping[str, Any], target: Floats, most: float
-) -> Check:
+def check_leaks(numbers: Mapping[str, Floats], categories: Mapping[str, Any], target: Floats, most: float) -> Check:
     """Limit how much a column says of the target: |r| of both or of either's logarithm, of a category eta."""
     strength = {name: correlation(values, target) for name, values in numbers.items()}
     strength |= {name: _eta(values.indices.to_numpy(), target) for name, values in categories.items()}
@@ -82,14 +81,15 @@ def check_leaks(
 def correlation(values: Floats, target: Floats) -> float:
     """The largest |Pearson's r| of values and target (n,), each as it is or, where all are above 0, its logarithm."""
     ways = [[a] + ([np.log(a)] if (a > 0).all() else []) for a in (values, target)]
-    return max(abs(float(_standardised(a) @ _standardised(b))) / len(a) for a in ways[0] for b in ways[1])
+    found = (abs(float(_standardised(a) @ _standardised(b))) / len(a) for a in ways[0] for b in ways[1])
+    return min(1.0, max(found))
 
 
 def _eta(codes: Any, target: Floats) -> float:
     """The correlation ratio (Pearson 1905): the root of the share of variance that lies between categories."""
     z = _standardised(target)
     sums, rows = np.bincount(codes, weights=z), np.bincount(codes)
-    return float(np.sqrt(np.sum(sums**2 / np.maximum(rows, 1)) / len(z)))
+    return min(1.0, float(np.sqrt(np.sum(sums**2 / np.maximum(rows, 1)) / len(z))))
 
 
 def check_ids(categories: Mapping[str, Any], least: int) -> Check:
@@ -139,9 +139,9 @@ def _rank(gram: Floats) -> int:
 def report_outliers(numbers: Mapping[str, Floats]) -> Check:
     """Name columns with a value far from all others; it stays."""
     far = {name: float(np.abs(_standardised(v)).max()) for name, v in numbers.items() if np.ptp(v) > 0}
-    found = [f"{name!r} {z:.0f}" for name, z in sorted(far.items(), key=lambda item: -item[1]) if z > OUTLYING]
+    found = [f"{name!r} by {z:.0f}" for name, z in sorted(far.items(), key=lambda item: -item[1]) if z > OUTLYING]
     sentence = f"values more than {OUTLYING} deviations from their mean are known; task.schema.ranges sets them aside"
-    return _report("outliers", sentence, "train", f"as far as: {_name(found)}" if found else "", len(numbers))
+    return _report("outliers", sentence, "train", f"at most {_name(found)} deviations" if found else "", len(numbers))
 
 
 def report_unseen(split: str, part: pa.Table, categories: Mapping[str, Any]) -> Check:
@@ -165,7 +165,9 @@ def _report(name: str, sentence: str, rows: str, detail: str, checked: int) -> C
 
 
 def _decided(check: Check, key: str, value: float, passing: float | None) -> Check:
-    return replace(check, key=f"task.schema.{key}", value=value, passing=None if check.passed else passing)
+    """Name the param behind a check, and what of it would let the table pass, in four digits and not below it."""
+    offer = None if check.passed or passing is None else math.ceil(round(passing * 1e4, 6)) / 1e4
+    return replace(check, key=f"task.schema.{key}", value=value, passing=offer)
 
 
 def _name(things: Sequence[str]) -> str:

@@ -100,7 +100,7 @@ class Task:
 
     def __post_init__(self) -> None:
         """Refuse a logarithm of what the gate does not keep above 0."""
-        logarithms = {name: "encode.logarithms" for name in self.encode.logarithms}
+        logarithms = dict.fromkeys(self.encode.logarithms, "encode.logarithms")
         if self.model.log_target:
             logarithms[TARGET] = "model.log_target"
         for name, key in logarithms.items():

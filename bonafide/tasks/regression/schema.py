@@ -37,9 +37,7 @@ def expectations(schema: Schema, tolerance: float) -> list[dict[str, Any]]:
             low, high = schema.ranges.get(name, (-LARGEST, LARGEST))
             span = f"every {name} is from {low:g} to {high:g}" if name in schema.ranges else f"every {name} is finite"
             between = {"min_value": low, "max_value": high}
-            found.append(
-                _expect(f"{name} holds numbers", "column_values_to_be_of_type", column=name, type_="float64")
-            )
+            found.append(_expect(f"{name} holds numbers", "column_values_to_be_of_type", column=name, type_="float64"))
             found.append(_expect(span, "column_values_to_be_between", column=name, **between, **mostly))
     return found
 
@@ -72,7 +70,7 @@ def parse(column: pa.ChunkedArray) -> tuple[Floats, Bools]:
     kind = column.type
     if pa.types.is_boolean(kind):
         column, kind = column.cast(pa.int8()), pa.int8()
-    if pa.types.is_primitive(kind) and not pa.types.is_temporal(kind) or pa.types.is_decimal(kind):
+    if (pa.types.is_primitive(kind) and not pa.types.is_temporal(kind)) or pa.types.is_decimal(kind):
         values = _floats(column.cast(pa.float64(), safe=False))
         return values, np.isnan(values)
     written = column.cast(pa.string())
