@@ -1,9 +1,9 @@
 """The section `task` of params.yaml for regression: a part for each role."""
 
 from collections import Counter
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from bonafide.pins import typed
 
@@ -14,6 +14,16 @@ Name = Annotated[str, Field(min_length=1, max_length=250)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=10**9)]
+
+
+def word_or_number(value: Any) -> str:
+    """Which of the two a learning rate is, so that a wrong one is told of once."""
+    return "word" if isinstance(value, str) else "number"
+
+
+Rate = Annotated[
+    Annotated[Literal["auto"], Tag("word")] | Annotated[Positive, Tag("number")], Discriminator(word_or_number)
+]
 
 
 @typed
@@ -72,7 +82,7 @@ class Model:
     log_target: bool
     """Fit the target's logarithm."""
     solver: Literal["gradient_descent", "closed_form"]
-    learning_rate: Literal["auto"] | Positive
+    learning_rate: Rate
     """Of gradient descent, as are those below; auto is 1/L, L being the largest curvature of the loss."""
     acceleration: Literal["none", "nesterov"]
     max_steps: Annotated[int, Field(ge=1, le=10**7)]
