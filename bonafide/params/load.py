@@ -26,7 +26,8 @@ def load_params(path: Path = PARAMS) -> Params:
     tree = parse_yaml(text, str(path))
     task = task_module(tree, path)
     try:
-        return TypeAdapter(shape(task)).validate_python(spell(tree, task.SPELLED, text, str(path)))
+        params = TypeAdapter(shape(task)).validate_python(spell(tree, task.SPELLED, text, str(path)))
+        task.check(params)
     except ValidationError as error:
         problems = [
             f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg'].removeprefix('Value error, ')}"
@@ -35,6 +36,9 @@ def load_params(path: Path = PARAMS) -> Params:
         shown = "; ".join(" ".join(p.split()) for p in problems[:5])
         more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
         raise InputError(f"{path}: {shown}{more}") from None
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+    return params
 
 
 def task_module(tree: Any, path: Path) -> ModuleType:

@@ -1,6 +1,6 @@
 """The sections of params.yaml that classification has of its own."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -56,3 +56,11 @@ class Evaluate(sections.Evaluate):
     """Intervals, slices, the margin of the verdict and the bins of the calibration."""
 
     calibration_bins: Annotated[int, Field(ge=2, le=100)]
+
+
+def check(params: Any) -> None:
+    """Raise ValueError where exact sums cannot be shared by the processes."""
+    train, processes = params.train, params.machine.processes
+    if train.exact and train.shards % (processes * train.accumulation):
+        parts = f"machine.processes x accumulation ({processes} x {train.accumulation})"
+        raise ValueError(f"train.shards: {train.shards} cannot be shared by {parts}; or set train.exact to false")
