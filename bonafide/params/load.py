@@ -26,7 +26,7 @@ def load_params(path: Path = PARAMS) -> Params:
     tree = parse_yaml(text, str(path))
     task = task_module(tree, path)
     try:
-        return TypeAdapter(shape(task)).validate_python(spell(tree, task.SPELLED, text, str(path)))
+        params = TypeAdapter(shape(task)).validate_python(spell(tree, task.SPELLED, text, str(path)))
     except ValidationError as error:
         problems = [
             f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg'].removeprefix('Value error, ')}"
@@ -35,11 +35,18 @@ def load_params(path: Path = PARAMS) -> Params:
         shown = "; ".join(" ".join(p.split()) for p in problems[:5])
         more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
         raise InputError(f"{path}: {shown}{more}") from None
+    try:
+        task.check(params)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+    return params
 
 
 def task_module(tree: Any, path: Path) -> ModuleType:
     """The `params` module of the task that a params file names; raise InputError where there is none."""
-    task = tree.get("task") if isinstance(tree, dict) else None
+    if not isinstance(tree, dict):
+        raise InputError(f"{path}: the file holds no keys: see the one that came with the project")
+    task = tree.get("task")
     name = task.get("name") if isinstance(task, dict) else None
     known = sorted(folder.parent.name for folder in TASKS.glob("*/params.py"))
     if not isinstance(name, str) or name not in known:

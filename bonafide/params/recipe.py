@@ -38,11 +38,8 @@ class Recipe:
     """Whether every process holds all weights, gradients and moments, or its rows of them."""
 
     def __post_init__(self) -> None:
-        """Refuse shards that processes and passes cannot share evenly, and sums that cannot be exact."""
+        """Refuse shards that no tree adds up, and sums that cannot be exact."""
         if self.exact and self.sharding == "full":
             raise ValueError("sharding: full sums as it comes; set exact to false")
         if self.exact and self.shards & (self.shards - 1):
             raise ValueError(f"shards: {self.shards} is not a power of two")
-        if self.exact and self.shards % self.accumulation:
-            passes = f"accumulation ({self.accumulation})"
-            raise ValueError(f"shards: {self.shards} cannot be shared by {passes}; or set exact to false")

@@ -95,8 +95,8 @@ class Evaluate:
 
     bootstrap_samples: Annotated[int, Field(ge=100, le=1_000_000)]
     min_slice_rows: Count
-    margin: Fraction
-    """Smallest difference of the primary metric that matters."""
+    margin: Positive
+    """Smallest difference of the primary metric that matters, in its unit."""
 
 
 @typed
@@ -113,8 +113,8 @@ class Compare:
     split: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
     alpha: Annotated[float, Field(ge=0.001, le=0.2, allow_inf_nan=False)]
     """Probability of calling a difference where there is none."""
-    margin: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
-    """Smallest difference that matters, in each metric's own unit."""
+    margin: Positive
+    """Smallest difference of the primary metric that matters, in its unit."""
     samples: Annotated[int, Field(ge=1000, le=1_000_000)]
     """Permutations behind each p, and resamples of the groups behind each interval."""
     min_slice_rows: Count
@@ -158,6 +158,11 @@ class Task:
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
     """A package of `bonafide.tasks`."""
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Our columns of its tables, beside id, group and split, and the kind of each: text, category or number."""
+        raise NotImplementedError
 
 
 @typed

@@ -1,6 +1,6 @@
 """The sections of params.yaml that classification has of its own."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -20,6 +20,11 @@ class Task(sections.Task):
 
     labels: list[Name]
     """Label values as the table spells them, in the order of the model's outputs."""
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """A text and its label."""
+        return {"text": "text", "label": "category"}
 
     def __post_init__(self) -> None:
         """Refuse fewer than two labels, blanks around one, and a name that is there twice or looks like another."""
@@ -56,3 +61,11 @@ class Evaluate(sections.Evaluate):
     """Intervals, slices, the margin of the verdict and the bins of the calibration."""
 
     calibration_bins: Annotated[int, Field(ge=2, le=100)]
+
+
+def check(params: Any) -> None:
+    """Raise ValueError where exact sums cannot be shared by the processes."""
+    train, processes = params.train, params.machine.processes
+    if train.exact and train.shards % (processes * train.accumulation):
+        parts = f"machine.processes x accumulation ({processes} x {train.accumulation})"
+        raise ValueError(f"train.shards: {train.shards} cannot be shared by {parts}; or set train.exact to false")
