@@ -151,9 +151,6 @@ class Baselines(Protocol):
     REFERENCE: str
     """The one that the verdict is against."""
 
-    def inputs(self, task: Any) -> Sequence[str]:
-        """Our columns that a system reads: those of the task but for the target."""
-
     def predict(self, splits: Mapping[str, Split], params: Any) -> Mapping[str, Mapping[str, Outputs]]:
         """What each baseline, fitted on train, says of the rows of each split but train: by system, then by split."""
 
@@ -181,10 +178,10 @@ class Card(Protocol):
     """Our metrics that the Hub knows, by the Hub's names."""
 
     def describe(self, params: Any) -> str:
-        """What it is, a sentence of Markdown; words of others in it have gone through reporting.markdown."""
+        """How a sentence on what it is begins: Markup of Markdown, with words of others in code spans."""
 
     def usage(self, params: Any) -> str:
-        """How to load it, Markdown."""
+        """How to load it, as Markup of Markdown."""
 
 
 class Serve(Protocol):

@@ -43,7 +43,8 @@ SCATTER = PREDICTIONS.with_name("scatter.csv")
 
 def evaluate(params: Params) -> Metrics:
     """Predict with every system, store that, and measure what was stored."""
-    target, inputs = load(params.task.name, Score).TARGET, load(params.task.name, Baselines).inputs(params.task)
+    target = load(params.task.name, Score).TARGET
+    inputs = [name for name in params.task.columns if name != target]
     splits = {name: read_split(name) for name in ragged.read_splits(TOKENIZED)}
     with threadpool_limits(params.threads):
         predictions.write(PREDICTIONS, target, predict(splits, params))
@@ -85,10 +86,8 @@ def predict(splits: Mapping[str, Split], params: Params) -> dict[str, Prediction
 
 def cut_up(split: Split, params: Params) -> list[Slice]:
     """The slices of a split: by the user's columns, and by what the task knows of its rows."""
-    task = params.task.name
-    columns = (*load(task, Baselines).inputs(params.task), load(task, Score).TARGET)
-    chosen = slice_columns(params.data.slices, columns).values()
-    return cut(split.table, [*chosen], load(task, Panels).slices(split))
+    chosen = slice_columns(params.data.slices, params.task.columns).values()
+    return cut(split.table, [*chosen], load(params.task.name, Panels).slices(split))
 
 
 def measure(

@@ -47,7 +47,9 @@ def validate(params: Params) -> Metrics:
     rows = split_rows(found, limits, params.seed)
     kept = rows.kept()
     ours = ["id", *params.task.columns]
-    checks, results = check_rows(raw.select(ours), kept.select(ours), found.expectations, limits.max_quarantine_fraction)
+    checks, results = check_rows(
+        raw.select(ours), kept.select(ours), found.expectations, limits.max_quarantine_fraction
+    )
     checks = [*found.checks, *checks, *task.checks(kept, params)]
     checks.append(check_set_aside(rows.counts(), int(rows.set_aside.sum()), len(raw), limits, found.causes))
     checks = offer_tolerance(checks)

@@ -15,10 +15,10 @@ class Cell(TypedDict):
 class Panel(TypedDict, total=False):
     """Something to show of a split, as plain data. Which keys it has follows from its kind.
 
-    matrix     names, counts (rows by true class down, predicted class across)
+    matrix     names, counts (lists, one for each name), x and y (what the names are across and down)
     scatter    points of `x` and `y`, with whiskers where there is `low` and `high` and sizes where there is `rows`;
                x, y (names of the axes); diagonal (whether to draw y = x)
-    histogram  edges, counts, x
+    histogram  edges (one more than counts), counts
     table      columns, rows (lists of cells), mark (where to draw a line in the intervals)
     samples    columns, rows and ids of rows of the data, the most telling first: as many are shown as params ask for
     """

@@ -45,8 +45,9 @@ def p_value(value: float | None) -> str:
 
 
 def tick(value: float) -> str:
-    """Format an axis tick with the digits it needs: 0.5, 2,000, 1e-05."""
+    """Format an axis tick with the digits it needs: 0.5, 2,000, 250k, 1.5M, 1e-05."""
     if value and abs(value) < 0.001:
         return f"{value:.0e}".replace("-", "\u2212")
-    text = f"{value:,.3f}".rstrip("0").rstrip(".")
-    return text.replace("-", "\u2212")
+    unit, mark = (1e6, "M") if abs(value) >= 1e6 else (1e3, "k") if abs(value) >= 1e4 else (1, "")
+    text = f"{value / unit:,.3f}".rstrip("0").rstrip(".")
+    return f"{text}{mark}".replace("-", "\u2212")

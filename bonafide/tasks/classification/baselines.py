@@ -42,11 +42,6 @@ LAYERS = 4  # the last four, side by side: the strongest frozen features of Devl
 MAX_ITERATIONS = 10_000
 
 
-def inputs(task: Any) -> Sequence[str]:  # noqa: ARG001
-    """The text alone."""
-    return ("text",)
-
-
 def predict(splits: Mapping[str, Split], params: Any) -> dict[str, dict[str, Floats]]:
     """Class probabilities (n, classes) of each baseline on each split but train."""
     from transformers import AutoModel

@@ -50,6 +50,8 @@ def confusion(targets: Ints, outputs: Floats, labels: Sequence[str]) -> Panel:
         "kind": "matrix",
         "title": "Confusion",
         "caption": "Rows by true and predicted class; colour is the share of the true class",
+        "x": "predicted",
+        "y": "true",
         "names": list(labels),
         "counts": np.bincount(cells, minlength=k**2).reshape(k, k).tolist(),
     }
