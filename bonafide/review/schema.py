@@ -99,7 +99,8 @@ class Comparison(Part):
     detectable: Number | None
     """The least true difference that is found in 4 of 5 comparisons on these rows."""
     rows: TestRows
-    metrics: Annotated[list[Metric], Field(max_length=ROWS)]
+    metrics: Annotated[list[Metric], Field(min_length=1, max_length=ROWS)]
+    """The primary one first."""
     slices: Slices
 
 
