@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 from bonafide.datasets import ragged
 from bonafide.datasets.ragged import LEADING
 from bonafide.evaluation import predictions, row_facts
-from bonafide.evaluation.estimates import sum_up
+from bonafide.evaluation.estimates import Sums, sum_up
 from bonafide.evaluation.predictions import Predictions, to_numpy
 from bonafide.evaluation.slices import Slice, cut
 from bonafide.evaluation.split_summary import differences, summarise, summarise_slice
@@ -91,39 +91,43 @@ def cut_up(split: Split, params: Params) -> list[Slice]:
 
 
 def measure(
-    params: Params,
-    splits: Mapping[str, Split],
-    stored: Mapping[str, Predictions],
-    slices: Mapping[str, list[Slice]],
+    params: Params, splits: Mapping[str, Split], stored: Mapping[str, Predictions], slices: Mapping[str, list[Slice]]
 ) -> Facts:
     """All of evaluation.json."""
     score, baselines = load(params.task.name, Score), load(params.task.name, Baselines)
-    settings, chosen, facts = score.settings(params), params.evaluate, {}
-    metrics = partial(score.metrics, settings=settings)
+    systems = (System(MODEL_SYSTEM, "the model", "training it"), *baselines.BASELINES)
+    sums = {name: sum_split(params, name, found) for name, found in stored.items()}
+    metrics = partial(score.metrics, settings=score.settings(params))
+    against = {name: differences(name, sums[name], score, metrics, params.seed) for name in stored}
+    facts = {}
     for name, found in stored.items():
-        rows = {system: score.row_sums(found.targets, out, settings) for system, out in found.systems.items()}
-        sums = sum_up(rows, found.groups, chosen.bootstrap_samples, generator(params.seed, name))
-        model, against = sums[MODEL_SYSTEM], differences(name, sums, score, metrics, params.seed)
+        model, least = sums[name][MODEL_SYSTEM], params.evaluate.min_slice_rows
         panels = load(params.task.name, Panels).panels(splits[name], found.systems[MODEL_SYSTEM], model, params)
         facts[name] = {
-            **summarise(found, sums, against, score, metrics),
+            **summarise(found, sums[name], against[name], score, metrics),
             "held_out": name not in LEADING,
-            "slices": [summarise_slice(one, model, score, metrics, chosen.min_slice_rows) for one in slices[name]],
+            "slices": [summarise_slice(piece, model, score, metrics, least) for piece in slices[name]],
             "panels": [panel for panel in panels if name == JUDGED or panel["kind"] != "samples"],
         }
-        if name == JUDGED:
-            reference = next(system for system in baselines.BASELINES if system.name == baselines.REFERENCE)
-            verdict = judge(score.METRICS[0], name, against[reference.name], reference, found.groups, chosen.margin)
-    systems = (System(MODEL_SYSTEM, "the model", "training it"), *baselines.BASELINES)
+    reference, groups = next(one for one in systems if one.name == baselines.REFERENCE), stored[JUDGED].groups
+    decisive = against[JUDGED][reference.name]
     return {
         "task": params.task.name,
+        "settings": score.settings(params),
         "metrics": [metric._asdict() for metric in score.METRICS],
         "rate": score.RATE,
-        "settings": settings,
         "systems": [system._asdict() for system in systems],
         "splits": facts,
-        "verdict": verdict,
+        "verdict": judge(score.METRICS[0], JUDGED, decisive, reference, groups, params.evaluate.margin),
     }
+
+
+def sum_split(params: Params, name: str, found: Predictions) -> dict[str, Sums]:
+    """The sums of every system on a split, and of resamples of its groups."""
+    score = load(params.task.name, Score)
+    settings = score.settings(params)
+    rows = {system: score.row_sums(found.targets, out, settings) for system, out in found.systems.items()}
+    return sum_up(rows, found.groups, params.evaluate.bootstrap_samples, generator(params.seed, name))
 
 
 def write_scatter(panels: list[Facts]) -> None:

@@ -84,36 +84,13 @@ def describe(metric: Metric, difference: Difference, ours: Ints, theirs: Ints) -
 def judge(
     metric: Metric, split: str, difference: Difference, against: System, groups: Sequence[str], margin: float
 ) -> Facts:
-    """The verdict on the model against a baseline, in words; `interval` and `tost` are those that decide it."""
-    rule, reference = Rule(margin), against.words
+    """The verdict on the model against a baseline; `interval` and `tost` (both BCa) are those that decide it."""
+    rule = Rule(margin)
     found = outcome(metric, difference, len(set(groups)), rule)
     low, high = percentile(difference.draws)
-    interval, tost = difference.interval(1 - rule.alpha), difference.interval(1 - 2 * rule.alpha)
-    gain = min(interval) if metric.higher_is_better else -max(interval)
-    reach = "all of it above" if gain > rule.margin else "which may be less than"
-    opening, closing = {
-        IMPROVED: (
-            f"The model beats {reference}",
-            f"{reach} the margin of {rule.margin:g} that matters",
-        ),
-        REGRESSED: (f"The model is worse than {reference}", "so the training took something away"),
-        EQUIVALENT: (
-            f"The model is equivalent to {reference}",
-            f"and the {100 * (1 - 2 * rule.alpha):g}% interval lies within the margin of {rule.margin:g} that matters",
-        ),
-        UNDECIDED: (
-            f"There is not enough evidence that the model differs from {reference}",
-            f"and the margin that matters is {rule.margin:g}",
-        ),
-    }[found]
-    sentence = (
-        f"{opening}: {metric.words} on {split} is {plain(difference.head)} against {plain(difference.base)}, a "
-        f"difference of {plain(difference.value)} ({100 * (1 - rule.alpha):g}% interval {plain(interval[0])} to "
-        f"{plain(interval[1])}, p {p_value(difference.p_value)}), {closing}."
-    )
     return {
         "outcome": found,
-        "sentence": sentence,
+        "sentence": sentence(metric, split, difference, against.words, found, rule),
         "split": split,
         "against": against.name,
         "metric": metric.name,
@@ -123,6 +100,27 @@ def judge(
         "p_value": difference.p_value,
         "margin": rule.margin,
         "alpha": rule.alpha,
-        "interval": list(interval),
-        "tost": list(tost),
+        "interval": list(difference.interval(1 - rule.alpha)),
+        "tost": list(difference.interval(1 - 2 * rule.alpha)),
     }
+
+
+def sentence(metric: Metric, split: str, difference: Difference, reference: str, found: str, rule: Rule) -> str:
+    """The verdict in one sentence that stands alone."""
+    low, high = difference.interval(1 - rule.alpha)
+    reach = "all of it above" if (low if metric.higher_is_better else -high) > rule.margin else "which may be less than"
+    inner = f"{100 * (1 - 2 * rule.alpha):g}% interval lies within the margin of {rule.margin:g} that matters"
+    opening, closing = {
+        IMPROVED: (f"The model beats {reference}", f"{reach} the margin of {rule.margin:g} that matters"),
+        REGRESSED: (f"The model is worse than {reference}", "so the training took something away"),
+        EQUIVALENT: (f"The model is equivalent to {reference}", f"and the {inner}"),
+        UNDECIDED: (
+            f"There is not enough evidence that the model differs from {reference}",
+            f"and the margin that matters is {rule.margin:g}",
+        ),
+    }[found]
+    return (
+        f"{opening}: {metric.words} on {split} is {plain(difference.head)} against {plain(difference.base)}, "
+        f"a difference of {plain(difference.value)} ({100 * (1 - rule.alpha):g}% interval {plain(low)} to {plain(high)}, "
+        f"p {p_value(difference.p_value)}), {closing}."
+    )
