@@ -112,7 +112,7 @@ def sentence(metric: Metric, split: str, difference: Difference, reference: str,
     inner = f"{100 * (1 - 2 * rule.alpha):g}% interval lies within the margin of {rule.margin:g} that matters"
     opening, closing = {
         IMPROVED: (f"The model beats {reference}", f"{reach} the margin of {rule.margin:g} that matters"),
-        REGRESSED: (f"The model is worse than {reference}", "so the training took something away"),
+        REGRESSED: (f"The model is worse than {reference}", "so it is not worth its cost"),
         EQUIVALENT: (f"The model is equivalent to {reference}", f"and the {inner}"),
         UNDECIDED: (
             f"There is not enough evidence that the model differs from {reference}",
@@ -121,6 +121,6 @@ def sentence(metric: Metric, split: str, difference: Difference, reference: str,
     }[found]
     return (
         f"{opening}: {metric.words} on {split} is {plain(difference.head)} against {plain(difference.base)}, "
-        f"a difference of {plain(difference.value)} ({100 * (1 - rule.alpha):g}% interval {plain(low)} to {plain(high)}, "
-        f"p {p_value(difference.p_value)}), {closing}."
+        f"a difference of {plain(difference.value)} ({100 * (1 - rule.alpha):g}% interval {plain(low)} to "
+        f"{plain(high)}, p {p_value(difference.p_value)}), {closing}."
     )

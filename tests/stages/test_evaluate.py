@@ -324,7 +324,7 @@ def test_a_model_that_is_its_shell_adds_nothing():
     [
         (0.95, 0.70, 0.01, "improved", "all of it above the margin of 0.01"),
         (0.95, 0.70, 0.25, "improved", "which may be less than the margin of 0.25"),
-        (0.70, 0.95, 0.01, "regressed", "took something away"),
+        (0.70, 0.95, 0.01, "regressed", "not worth its cost"),
         (0.80, 0.80, 0.01, "not enough evidence", "not enough evidence"),
         (0.80, 0.80, 0.25, "equivalent", "within the margin of 0.25"),
     ],
