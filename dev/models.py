@@ -32,6 +32,7 @@ from bonafide.project.errors import InputError
 from bonafide.project.paths import BASE_MODEL, MODEL, TOKENIZED, VALIDATED
 from bonafide.tasks.classification import model as classifier
 from bonafide.tasks.classification import systems
+from bonafide.tasks.classification import train as training
 from bonafide.tasks.classification.score import score
 from bonafide.training.fit import run
 from dev import zoo
@@ -144,7 +145,7 @@ def go(params: Params) -> tuple[dict[str, Any], dict[str, float]]:
     most = positions(BASE_MODEL, classifier.HEAD, zoo.POSITIONS)
     params = replace(params, tokenize=replace(params.tokenize, max_length=most))
     tokenize(params)
-    metrics = run(classifier, params, World(exact=params.train.exact), Path("checkpoints"))
+    metrics = run(training, params, World(exact=params.train.exact), Path("checkpoints"))
     tokens = {split: ragged.read_tokens(TOKENIZED / split) for split in ROWS}
     found = systems.predict(tokens, {split: [row["text"] for row in rows(split)] for split in ROWS}, 2)
     return found, {name.removeprefix("train/best/"): value for name, value in metrics.items()}

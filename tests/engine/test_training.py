@@ -23,7 +23,7 @@ from bonafide.forward.packing import lay_out
 from bonafide.pretrained import tokenizer
 from bonafide.project.errors import InputError
 from bonafide.project.randomness import generator
-from bonafide.tasks.classification import model as classifier
+from bonafide.tasks.classification import train as training
 from tests.tiny_engines import build_engine, build_model, checkpoint_activations, digest, random_tokens
 from tests.tiny_model import build_tiny_model
 
@@ -45,7 +45,7 @@ def build(base, dropout=0.1):
     ids, _ = tokenizer.encode(TEXTS, tokenizer.load(base), 32)
     tokens = ragged.pack(ids, np.arange(64) % 2, [str(i) for i in range(64)])
     torch.manual_seed(0)
-    return classifier.build_model(base, ["negative", "positive"], dropout), tokens
+    return training.build_model(base, ["negative", "positive"], dropout), tokens
 
 
 def run(base, **changes):
@@ -370,7 +370,7 @@ def test_gradient_checkpointing_changes_no_bit(architecture, shards):
 def test_no_class_in_transformers_is_an_input_error(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "vit"}')
     with pytest.raises(InputError, match="vit has no classifier"):
-        classifier.build_model(tmp_path, ["a", "b"], 0.1)
+        training.build_model(tmp_path, ["a", "b"], 0.1)
 
 
 @given(st.lists(st.text(min_size=1, max_size=80), min_size=1, max_size=5), st.integers(4, 12))
@@ -388,4 +388,4 @@ def test_weights_of_another_architecture_are_refused(base, tmp_path):
     config = json.loads((base / "config.json").read_text())
     (tmp_path / "other/config.json").write_text(json.dumps(config | {"model_type": "distilbert"}))
     with pytest.raises(InputError, match="not the weights of a distilbert"):
-        classifier.build_model(tmp_path / "other", ["a", "b"], 0.1)
+        training.build_model(tmp_path / "other", ["a", "b"], 0.1)

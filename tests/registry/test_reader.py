@@ -16,6 +16,7 @@ from bonafide.quality import pii
 from bonafide.registry.serving.predictor import REQUEST, drift, fault, load, made_up, mask, refuse
 from bonafide.tasks.classification import model as classifier
 from bonafide.tasks.classification import systems
+from bonafide.tasks.classification import train as training
 from tests.tiny_model import build_tiny_model
 
 CONFIG = {"task": "classification", "max_length": 8, "min_characters": 1, "max_characters": 200, "mask": True}
@@ -27,7 +28,7 @@ def folder(tmp_path_factory):
     """A classifier with its tokenizer, as train leaves it."""
     made = tmp_path_factory.mktemp("model")
     build_tiny_model(made / "base", TEXTS)
-    model = classifier.build_model(made / "base", ["no", "yes"], 0.0)
+    model = training.build_model(made / "base", ["no", "yes"], 0.0)
     model.save_pretrained(made / "model")
     AutoTokenizer.from_pretrained(made / "base").save_pretrained(made / "model")
     return made / "model"
