@@ -36,7 +36,7 @@ from transformers import AutoModelForSequenceClassification, BertConfig
 from bonafide.datasets.ragged import Tokens
 from bonafide.engine.cuda_graphs import Graphs
 from bonafide.engine.engine import Engine
-from bonafide.engine.process_group import World
+from bonafide.engine.process_group import ProcessGroup
 from bonafide.engine.recipe import Recipe
 from bonafide.monitoring.performance import flops_per_token, matrix_rate
 
@@ -107,9 +107,16 @@ def measure(model: Any, case: Case, arm: str, steps: int) -> Figures:
     texts, model = make_texts(case, WARMUP + steps), copy.deepcopy(model)
     rates = {"learning_rate": 2e-5, "warmup_ratio": 0.1, "weight_decay": 0.01, "max_grad_norm": 1.0}
     recipe = Recipe(
-        epochs=1, batch_size=case.texts, accumulation=1, shards=4, exact=exact, precision="bf16", seed=1, **rates
+        epochs=1,
+        batch_size=case.texts,
+        gradient_accumulation_steps=1,
+        shards=4,
+        exact=exact,
+        precision="bf16",
+        seed=1,
+        **rates,
     )
-    engine = Engine(model, texts, loss, recipe, World(exact=exact), lambda _: nullcontext())
+    engine = Engine(model, texts, loss, recipe, ProcessGroup(exact=exact), lambda _: nullcontext())
     if isinstance(engine.compute, Graphs):
         engine.compute.works = replays
     running, began = engine.steps(), time.perf_counter()

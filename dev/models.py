@@ -19,7 +19,7 @@ import transformers
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from bonafide.datasets import ragged
-from bonafide.engine.process_group import World
+from bonafide.engine.process_group import ProcessGroup
 from bonafide.forward import packing
 from bonafide.params.sections import Params, load_params
 from bonafide.pretrained.dry_run import check_loads, positions
@@ -142,7 +142,7 @@ def go(params: Params) -> tuple[dict[str, Any], dict[str, float]]:
     params = replace(params, tokenize=replace(params.tokenize, max_length=most))
     tokenize(params)
     task = load_task(params.task)
-    metrics = fit(params, task, World(exact=params.train.exact), Path("checkpoints"))
+    metrics = fit(params, task, ProcessGroup(exact=params.train.exact), Path("checkpoints"))
     tokens = {split: ragged.read(TOKENIZED / split) for split in ROWS}
     found = systems.predict(task, tokens, {split: [row["text"] for row in rows(split)] for split in ROWS}, 2)
     return found, {name.removeprefix("train/best/"): value for name, value in metrics.items()}

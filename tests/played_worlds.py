@@ -5,10 +5,10 @@ import threading
 
 import torch
 
-from bonafide.engine.process_group import World
+from bonafide.engine.process_group import ProcessGroup
 
 
-class Turns(World):
+class Turns(ProcessGroup):
     """A process played by a thread; one runs at a time, and hands over where a real one would wait."""
 
     turn = threading.Lock()

@@ -11,7 +11,7 @@ import transformers
 
 from bonafide.datasets.ragged import Tokens
 from bonafide.engine.engine import Engine
-from bonafide.engine.process_group import World
+from bonafide.engine.process_group import ProcessGroup
 from bonafide.engine.recipe import Recipe
 from bonafide.engine.step_context import Layout
 
@@ -67,7 +67,7 @@ RECIPE = Recipe(
     warmup_ratio=0.1,
     weight_decay=0.01,
     max_grad_norm=1.0,
-    accumulation=1,
+    gradient_accumulation_steps=1,
     shards=1,
     exact=True,
     precision="fp32",
@@ -125,7 +125,7 @@ def cross_entropy(logits, labels):
 
 def build_engine(model, tokens, world=None, **changes):
     recipe = replace(RECIPE, **changes)
-    return Engine(model, tokens, cross_entropy, recipe, world or World(), lambda _: nullcontext())
+    return Engine(model, tokens, cross_entropy, recipe, world or ProcessGroup(), lambda _: nullcontext())
 
 
 def checkpoint_activations(model):

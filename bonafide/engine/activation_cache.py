@@ -32,22 +32,22 @@ class _Reached(Exception):  # noqa: N818 - a way out of the model, no error
     pass
 
 
-class Frozen:
+class ActivationCache:
     """The embeddings of a model and its layers below the first that changes or drops anything; or neither."""
 
     def __init__(self, model: Any, *, packed: bool, low: bool = False) -> None:
-        """Let packed batches that carry `below` begin above the frozen layers; all others go the whole way.
+        """Let packed batches that carry `prefix_activations` begin above the frozen layers; all others go the whole way.
 
         `low`: the products of these layers are bf16.
         """
-        self.model, self.below, self.low = model, None, low
+        self.model, self.prefix_activations, self.low = model, None, low
         self.embeddings, self.layers = _still(get_encoder(model)) if packed else ([], [])
         if self.layers:
             get_encoder(model).register_forward_pre_hook(self._enter, with_kwargs=True)
         for part in (*self.embeddings, *self.layers):
             part.forward = partial(self._skip, part, part.forward)
 
-    def cache(self, tokens: Tokens) -> Tokens:
+    def add_to(self, tokens: Tokens) -> Tokens:
         """The texts with what the lowest trained layer reads of them; unchanged where that is too large or not true."""
         if not self.layers:
             return tokens
@@ -67,7 +67,7 @@ class Frozen:
         with torch.inference_mode():
             for rows in np.split(order, range(BATCH, len(order), BATCH)):
                 below[places(read, rows)] = self._compute(tokens, rows).float().cpu().numpy()
-        return replace(read, below=below)
+        return replace(read, prefix_activations=below)
 
     def _agrees(self, tokens: Tokens) -> bool:
         """Whether the first texts have the same logits both ways, and nothing that is trained lies below."""
@@ -98,12 +98,12 @@ class Frozen:
             return self.model(**batch.inputs).logits  # type: ignore[no-any-return]
 
     def _enter(self, _module: nn.Module, _args: Any, kwargs: Any) -> None:
-        self.below = getattr(kwargs.get(NAME), "below", None)
+        self.prefix_activations = getattr(kwargs.get(NAME), "prefix_activations", None)
 
     def _skip(self, part: nn.Module, forward: Any, *args: Any, **kwargs: Any) -> Any:
-        if self.below is None:
+        if self.prefix_activations is None:
             return forward(*args, **kwargs)
-        return (args[0] if args else kwargs["hidden_states"]) if part in self.layers else self.below
+        return (args[0] if args else kwargs["hidden_states"]) if part in self.layers else self.prefix_activations
 
 
 def _still(encoder: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from bonafide.datasets.ragged import Tokens
-from bonafide.engine.activation_cache import Frozen
+from bonafide.engine.activation_cache import ActivationCache
 from bonafide.engine.batch_invariance import least_rows
 from bonafide.engine.bucketing import Slots, Texts, fill, slots
 from bonafide.engine.cuda_graphs import Graphs
@@ -21,7 +21,7 @@ from bonafide.engine.grad_ops import take_over
 from bonafide.engine.grad_writer import written
 from bonafide.engine.optimizer import FlatAdamW, Optimizer
 from bonafide.engine.precision import product_dtype
-from bonafide.engine.process_group import World
+from bonafide.engine.process_group import ProcessGroup
 from bonafide.engine.recipe import Recipe, Step, cut, schedule
 from bonafide.engine.shard_equivalence import settle
 from bonafide.engine.step_context import Layout, replace_dropout, tree_sum
@@ -39,7 +39,9 @@ Watch = Callable[[str], AbstractContextManager[None]]  # times a phase: with wat
 class Engine:
     """A model in training: its optimizer, its shards, and the other processes that it adds up with."""
 
-    def __init__(self, model: Any, tokens: Tokens, loss: Loss, recipe: Recipe, world: World, watch: Watch) -> None:
+    def __init__(
+        self, model: Any, tokens: Tokens, loss: Loss, recipe: Recipe, world: ProcessGroup, watch: Watch
+    ) -> None:
         """Make the model take packed batches and shards where it can; `reasons` says why it does not."""
         self.model, self.tokens, self.loss = model, tokens, loss
         self.recipe, self.world, self.watch = recipe, world, watch
@@ -47,12 +49,12 @@ class Engine:
         self.obstacle = obstacle(model)
         """Why batches are padded; empty where they are packed."""
         self.packed, self.exact = not self.obstacle, recipe.exact
-        self.shards = recipe.shards if recipe.exact else world.size * recipe.accumulation
+        self.shards = recipe.shards if recipe.exact else world.size * recipe.gradient_accumulation_steps
         replace_dropout(model, self.layout)
         self.apart = "" if self.packed else "padded rows depend on the longest text"
         """Why each shard is a pass of its own where sums must be exact; empty where several share one."""
         self.optimizer: Optimizer = self._take()
-        self.per_epoch = -(-len(tokens) // recipe.batch_size)
+        self.steps_per_epoch = -(-len(tokens) // recipe.batch_size)
 
     def _take(self) -> Optimizer:
         """Take the model over: gradients in place, what frozen layers give kept, trained weights end to end."""
@@ -69,8 +71,8 @@ class Engine:
             rows = round(self.tokens.lengths.mean() * self.recipe.batch_size)
             layout.least_rows = least_rows(model, rows, layout.aside, layout.products)
         self.fills = self.packed and layout.queued and layout.products != torch.float32  # fp32's attention asks lengths
-        self.frozen = Frozen(model, packed=self.packed, low=self.fills)
-        self.inputs = self.frozen.cache(self.tokens)
+        self.activation_cache = ActivationCache(model, packed=self.packed, low=self.fills)
+        self.inputs = self.activation_cache.add_to(self.tokens)
         optimizer = FlatAdamW(model, self.recipe.weight_decay)
         layout.lowered = {} if layout.products == torch.float32 else optimizer.lower(model, layout.products)
         self.longest = int(self.inputs.lengths.max())
@@ -99,10 +101,10 @@ class Engine:
 
     def steps(self, done: int = 0) -> Iterator[Step]:
         """Train in place from step `done` + 1 on, yielding after each step."""
-        recipe, last = self.recipe, self.per_epoch * self.recipe.epochs
+        recipe, last = self.recipe, self.steps_per_epoch * self.recipe.epochs
         order = np.empty(0, dtype=np.int64)
         for number in range(done + 1, last + 1):
-            epoch, index = (number - 1) // self.per_epoch + 1, (number - 1) % self.per_epoch
+            epoch, index = (number - 1) // self.steps_per_epoch + 1, (number - 1) % self.steps_per_epoch
             if index == 0 or not len(order):
                 order = generator(recipe.seed, epoch).permutation(len(self.tokens))
             rows = order[index * recipe.batch_size : (index + 1) * recipe.batch_size]
@@ -111,13 +113,13 @@ class Engine:
             with self.watch("optimizer"):
                 self.optimizer.step(rate, recipe.max_grad_norm)
             tokens = int(self.tokens.lengths[rows].sum())
-            yield Step(epoch, number, last, loss, rate, tokens, ends_epoch=index + 1 == self.per_epoch)
+            yield Step(epoch, number, last, loss, rate, tokens, ends_epoch=index + 1 == self.steps_per_epoch)
 
     def _gradients(self, rows: Ints, key: int) -> torch.Tensor:
         """Leave the gradient of the mean loss of texts `rows` in the parameters; return the loss."""
         ordered, cuts = cut(rows, self.tokens.lengths, self.shards)
         mine = self.shards // self.world.size
-        each = 1 if self.apart and self.recipe.exact else mine // self.recipe.accumulation
+        each = 1 if self.apart and self.recipe.exact else mine // self.recipe.gradient_accumulation_steps
         firsts = range(self.world.rank * mine, (self.world.rank + 1) * mine, each)
         assert isinstance(self.optimizer, FlatAdamW)  # noqa: S101
         flat, tail = self.optimizer.gradient, self.optimizer.tail

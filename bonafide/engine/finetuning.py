@@ -10,8 +10,8 @@ from bonafide.forward.packed_attention import layers
 from bonafide.project.errors import InputError
 
 
-def choose(model: Any, trainable: str, lora_rank: int, frozen_layers: int) -> Any:
-    """Freeze what is not trained, without dropout in it; `lora` wraps the model, `merge` unwraps it."""
+def choose_trainable(model: Any, trainable: str, lora_rank: int, frozen_layers: int) -> Any:
+    """Freeze what is not trained, without dropout in it; `lora` wraps the model, `merge_lora` unwraps it."""
     if trainable == "lora":
         model = _add_lora(model, lora_rank)
     encoder = get_encoder(model)
@@ -44,7 +44,7 @@ def _tables(encoder: Any) -> list[nn.Module]:
         return embeddings(encoder)
 
 
-def merge(model: Any) -> Any:
+def merge_lora(model: Any) -> Any:
     """An ordinary model of transformers: low-rank changes added to the weights they belong to."""
     return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
 

@@ -14,10 +14,10 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
-from bonafide.engine.activation_cache import Frozen
+from bonafide.engine.activation_cache import ActivationCache
 from bonafide.engine.engine import Engine
 from bonafide.engine.optimizer import MOMENTS, State, decayed
-from bonafide.engine.process_group import World, together
+from bonafide.engine.process_group import ProcessGroup, together
 from bonafide.engine.recipe import cut
 from bonafide.forward.packed_attention import layers
 from bonafide.forward.packing import lay_out
@@ -28,7 +28,7 @@ class RowsAdamW:
     """Fused AdamW over this process's rows, plain tensors in the memory of the model's own parameters."""
 
     def __init__(
-        self, parameters: dict[str, nn.Parameter], decays: set[str], weight_decay: float, world: World
+        self, parameters: dict[str, nn.Parameter], decays: set[str], weight_decay: float, world: ProcessGroup
     ) -> None:
         """Begin with moments of zero."""
         self.world = world
@@ -72,7 +72,10 @@ class ShardedEngine(Engine):
 
     def _take(self) -> RowsAdamW:
         """Part the model; ValueError where there is no list of layers to shard. Autograd keeps the gradients."""
-        self.frozen, self.inputs = Frozen(self.model, packed=False), self.tokens  # its forwards would be collectives
+        self.activation_cache, self.inputs = (
+            ActivationCache(self.model, packed=False),
+            self.tokens,
+        )  # its forwards would be collectives
         decays = decayed(self.model)
         low = self.recipe.precision == "bf16" and torch.cuda.is_available()  # on CPUs all is fp32
         shard(self.model, self.world, torch.bfloat16 if low else torch.float32)
@@ -84,11 +87,11 @@ class ShardedEngine(Engine):
     def _gradients(self, texts: Ints, key: int) -> torch.Tensor:
         """Leave our rows of the gradient of the mean loss of `texts` in `trained`; return that loss, the whole one."""
         ordered, cuts = cut(texts, self.tokens.lengths, self.shards)
-        first = self.world.rank * self.recipe.accumulation
+        first = self.world.rank * self.recipe.gradient_accumulation_steps
         with together():
             losses = [
                 self._shard(ordered, cuts[part : part + 2], key, part)
-                for part in range(first, first + self.recipe.accumulation)
+                for part in range(first, first + self.recipe.gradient_accumulation_steps)
             ]
         for name, p in self.parameters.items():
             mine = self.optimizer.trained[name]
@@ -110,7 +113,7 @@ class ShardedEngine(Engine):
         return loss.detach()
 
     @torch.no_grad()
-    def whole(self, weights: State) -> State:
+    def gather(self, weights: State) -> State:
         """Join every process's rows `weights`: on rank 0 all of them, on the CPU; {} elsewhere. One tensor at a time.
 
         They replace those in training.
@@ -130,7 +133,7 @@ def rows(tensor: torch.Tensor) -> torch.Tensor:
     return (tensor.to_local() if isinstance(tensor, DTensor) else tensor).detach()
 
 
-def shard(model: Any, world: World, products: torch.dtype) -> None:
+def shard(model: Any, world: ProcessGroup, products: torch.dtype) -> None:
     """Part the embeddings, each layer and the rest, in place and onto the devices: only one of them is ever whole.
 
     Weights stay fp32; each is whole in the dtype of products only, and gradients are summed in fp32. They are sums, not

@@ -22,7 +22,7 @@ def together() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class World:
+class ProcessGroup:
     """One process among its peers; ConnectionError where one of them is gone."""
 
     rank: int = 0

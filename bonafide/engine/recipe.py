@@ -18,7 +18,7 @@ class Recipe:
     warmup_ratio: float
     weight_decay: float
     max_grad_norm: float
-    accumulation: int
+    gradient_accumulation_steps: int
     shards: int
     exact: bool
     precision: str

@@ -20,7 +20,7 @@ from bonafide.pretrained.padding import trial
 PROBED = 4  # texts, from the shortest to the longest
 
 
-class Vocabulary:
+class PrunedVocabulary:
     """The rows of a model's word embeddings that some splits use, or all where they cannot be told apart."""
 
     def __init__(self, model: Any, splits: Sequence[Tokens], padding: int) -> None:

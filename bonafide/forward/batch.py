@@ -26,7 +26,7 @@ class Batch:
     """(n,) int64, the row of each text's first token."""
     last: torch.Tensor | None = field(default=None, repr=False)
     """(n,) int64, the row of each text's last token that is no padding, for models that read it."""
-    below: torch.Tensor | None = field(default=None, repr=False)
+    prefix_activations: torch.Tensor | None = field(default=None, repr=False)
     """(1, tokens, d) float32, what the lowest trained layer reads, if that is known: the model begins there."""
     hidden: torch.Tensor | None = field(default=None, repr=False)
     """(tokens, d), what the last layer read: its keys and values need all tokens, its queries the first only."""
@@ -47,7 +47,15 @@ class Batch:
     @property
     def parts(self) -> list[torch.Tensor]:
         """All that may differ between packed batches of one shape, in one order."""
-        found = [*self.tensors.values(), self.labels, self.first, self.last, self.below, self.bounds, self.shares]
+        found = [
+            *self.tensors.values(),
+            self.labels,
+            self.first,
+            self.last,
+            self.prefix_activations,
+            self.bounds,
+            self.shares,
+        ]
         return [tensor for tensor in found if tensor is not None]
 
     @property

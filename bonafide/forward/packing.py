@@ -42,7 +42,7 @@ def pack(tokens: Tokens, rows: Ints, model: Any, lengths: Ints | None = None) ->
     position = torch.arange(total, device=device) - torch.repeat_interleave(first, counts, output_size=total)
     at = position + torch.repeat_interleave(begin, counts, output_size=total)
     inputs = {"input_ids": take(tokens, "input_ids", at).long(), "position_ids": position + _first_position(model)}
-    below = None if tokens.below is None else take(tokens, "below", at)[None]
+    below = None if tokens.prefix_activations is None else take(tokens, "prefix_activations", at)[None]
     tensors = {name: tensor[None] for name, tensor in inputs.items()}
     labels, bounds = take(tokens, "labels", texts), send(np.append(firsts, total).astype(np.int32), device)
     last = last_rows(inputs["input_ids"], first, counts, _padding(model)) if _reads_last(model) else None

@@ -10,32 +10,38 @@ from bonafide.engine.engine import Engine
 from bonafide.engine.fsdp import ShardedEngine
 from bonafide.engine.process_group import together
 from bonafide.forward.inference import predict_all
-from bonafide.monitoring.monitor import Seen
+from bonafide.monitoring.monitor import Monitor
 from bonafide.project.console import say
 from bonafide.project.errors import InputError
 from bonafide.protocol import Task
 from bonafide.stage import Stop
+from bonafide.training.best_epoch import BestEpoch
 from bonafide.training.checkpoints.manager import Checkpoints
-from bonafide.training.checkpoints.sharded import Parts
-from bonafide.training.history import Best, History
+from bonafide.training.checkpoints.sharded import ShardedCheckpoints
+from bonafide.training.history import History
 
 GRACE = 4  # seconds a signalled step has to end in, so that the checkpoint is there within 5
 
 
-class Run:
+class Trainer:
     """A training that goes on where its checkpoints say.
 
     Rank 0 validates and saves; of a sharded model all processes do, each its rows, at steps that they agree on.
     """
 
     def __init__(
-        self, engine: Engine, checkpoints: Checkpoints | Parts, task: Task, validation: Tokens, patience: int
+        self,
+        engine: Engine,
+        checkpoints: Checkpoints | ShardedCheckpoints,
+        task: Task,
+        validation: Tokens,
+        patience: int,
     ) -> None:
         """Nothing has been trained yet."""
         self.engine, self.checkpoints, self.task, self.validation = engine, checkpoints, task, validation
         self.sharded, self.leads = isinstance(engine, ShardedEngine), engine.world.rank == 0
         self.patience, self.done, self.saved = patience, 0, 0
-        self.history, self.best = History(), Best(*task.PRIMARY_METRIC)
+        self.history, self.best = History(), BestEpoch(*task.PRIMARY_METRIC)
 
     def resume(self) -> None:
         """Load the newest checkpoint that verifies, the same one in every process."""
@@ -53,7 +59,7 @@ class Run:
             if self.leads:
                 say(f"train: goes on from step {step}")
 
-    def train(self, seen: Seen | None) -> None:
+    def train(self, seen: Monitor | None) -> None:
         """Train to the end, or until a signal: then save within 5 s and exit."""
         gc.collect()
         gc.freeze()  # what is there by now stays: collections cost 2 % of a step otherwise
@@ -69,8 +75,8 @@ class Run:
         if seen:
             seen.close(self.saved)
 
-    def _steps(self, seen: Seen | None, stop: Stop) -> None:
-        over = self.best.is_old(self.done // self.engine.per_epoch, self.patience)
+    def _steps(self, seen: Monitor | None, stop: Stop) -> None:
+        over = self.best.is_old(self.done // self.engine.steps_per_epoch, self.patience)
         for step in self.engine.steps(self.done) if not over else ():
             curve = self.history.add(step)
             self.done = step.step

@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device"),
 ]
 PACKED = ("bert", "distilbert", "roberta", "electra", "modernbert")
-CHANGES = [{}, {"shards": 4}, {"shards": 4, "accumulation": 2}]
+CHANGES = [{}, {"shards": 4}, {"shards": 4, "gradient_accumulation_steps": 2}]
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 
 
@@ -112,7 +112,7 @@ def test_three_runs_have_the_same_bits(architecture, shards):
 @pytest.mark.parametrize("architecture", PACKED)
 def test_one_two_and_four_passes_have_the_same_bits(architecture):
     """19 texts of 8 a batch: the last batch has 3, and a shard none."""
-    first, *others = (go(start(architecture, rows=19, shards=4, accumulation=n), 6) for n in (1, 2, 4))
+    first, *others = (go(start(architecture, rows=19, shards=4, gradient_accumulation_steps=n), 6) for n in (1, 2, 4))
     assert all(equal(first, other) for other in others)
 
 
@@ -146,7 +146,7 @@ def test_graphs_have_the_bits_of_ordinary_passes_above_frozen_layers():
         for part in (model.bert.embeddings, model.bert.encoder.layer[0]):
             part.requires_grad_(requires_grad=False)
         engines.append(build_engine(model, random_tokens(60), epochs=5))
-    assert engines[0].inputs.below is not None
+    assert engines[0].inputs.prefix_activations is not None
     engines[1].compute.works = False
     assert equal(*(go(engine, 36) for engine in engines))
     assert any(graph.held for graph in engines[0].compute.known.values())

@@ -20,7 +20,7 @@ PACKED = ("bert", "distilbert", "roberta", "electra", "modernbert")
 CHANGES = [
     pytest.param({}, marks=pytest.mark.slow),
     pytest.param({"shards": 4}, marks=pytest.mark.slow),
-    {"shards": 4, "accumulation": 2},
+    {"shards": 4, "gradient_accumulation_steps": 2},
 ]
 
 
@@ -100,7 +100,7 @@ def test_what_frozen_layers_give_is_read_from_each_batch():
     model.bert.embeddings.requires_grad_(requires_grad=False)
     model.bert.encoder.layer[0].requires_grad_(requires_grad=False)
     engine = start(model)
-    assert engine.inputs.below is not None
+    assert engine.inputs.prefix_activations is not None
     assert go(engine, 20) == ordinary(model, 20)
     assert any(graph.held for graph in engine.compute.known.values())
 
@@ -109,7 +109,7 @@ def test_frozen_layers_are_computed_in_the_dtype_of_products():
     model = build_model(num_hidden_layers=3)
     model.bert.embeddings.requires_grad_(requires_grad=False)
     model.bert.encoder.layer[0].requires_grad_(requires_grad=False)
-    low, full, other = (start(model, precision=name).inputs.below for name in ("bf16", "fp32", "fp32"))
+    low, full, other = (start(model, precision=name).inputs.prefix_activations for name in ("bf16", "fp32", "fp32"))
     assert (full == other).all()
     assert 1e-4 < abs(low - full).max() < 0.1
 

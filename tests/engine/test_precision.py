@@ -68,7 +68,9 @@ def test_losses_are_near_those_of_fp32_and_weights_stay_fp32(architecture, longe
 @pytest.mark.parametrize("lengths", [[2, 3, 5, 8, 13, 17, 19, 30] * 3, [60, 70, 78, 4] * 5], ids=["short", "longer"])
 def test_one_two_and_four_passes_have_the_same_bits(architecture, lengths):
     model, tokens = build_model(architecture, dropout=0.1), build_tokens(lengths)
-    first, *others = (train(model, tokens, 5, precision="bf16", shards=4, accumulation=n) for n in (1, 2, 4))
+    first, *others = (
+        train(model, tokens, 5, precision="bf16", shards=4, gradient_accumulation_steps=n) for n in (1, 2, 4)
+    )
     assert all(first == other for other in others)
 
 

@@ -74,7 +74,7 @@ def test_frozen_weights_are_lowered_once():
 @pytest.mark.parametrize("architecture", ["bert", "modernbert"])
 def test_weights_are_bitwise_equal_in_one_two_and_four_passes(architecture):
     model = build_model(architecture, dropout=0.1)
-    found = [train(model, random_tokens(19), 5, shards=4, accumulation=n) for n in (1, 2, 4)]
+    found = [train(model, random_tokens(19), 5, shards=4, gradient_accumulation_steps=n) for n in (1, 2, 4)]
     assert found[0] == found[1] == found[2]
     assert found[0] != train(model, random_tokens(19), 5, shards=4, seed=2)
 
@@ -117,7 +117,7 @@ class NothingWaits(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("architecture", PACKED)
-@pytest.mark.parametrize("changes", [{}, {"shards": 4}, {"shards": 4, "accumulation": 2}], ids=str)
+@pytest.mark.parametrize("changes", [{}, {"shards": 4}, {"shards": 4, "gradient_accumulation_steps": 2}], ids=str)
 def test_no_step_waits_for_the_device(architecture, changes):
     engine = build_engine(build_model(architecture, dropout=0.1), random_tokens(60), **changes)
     steps = engine.steps()

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("architecture", [*ENCODERS[:-1], *DECODERS, "deberta-v2"])
 def test_weights_are_bitwise_equal_in_one_two_and_four_passes(architecture):
     whole = build_model(architecture, dropout=0.1)
-    found = [train(whole, tokens(), 5, shards=4, accumulation=n) for n in (1, 2, 4)]
+    found = [train(whole, tokens(), 5, shards=4, gradient_accumulation_steps=n) for n in (1, 2, 4)]
     assert found[0] == found[1] == found[2]
     assert found[0] != train(whole, tokens(), 5, shards=4, seed=2)  # or this says nothing
 
@@ -49,7 +49,7 @@ def test_each_shard_is_a_pass_of_its_own_where_it_must_be():
     for engine in (padded, holds, past):
         rows = np.arange(8)
         whole = engine._gradients(rows, 1), engine.optimizer.gradient.clone()
-        engine.recipe = replace(engine.recipe, accumulation=4)
+        engine.recipe = replace(engine.recipe, gradient_accumulation_steps=4)
         assert torch.equal(engine._gradients(rows, 1), whole[0])
         assert torch.equal(engine.optimizer.gradient, whole[1])
 
@@ -97,5 +97,5 @@ def test_parts_that_need_not_be_exact_are_nearly(architecture):
     plain = build_model(architecture)
     engine = build_engine(copy.deepcopy(plain), tokens(), exact=False)
     assert engine.describe().endswith(", sums not exact (train.exact is false)")
-    one, two = (train(plain, tokens(), 5, accumulation=n, exact=False)[1] for n in (1, 2))
+    one, two = (train(plain, tokens(), 5, gradient_accumulation_steps=n, exact=False)[1] for n in (1, 2))
     assert one == pytest.approx(two, abs=1e-5)

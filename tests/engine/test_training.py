@@ -18,7 +18,7 @@ from bonafide.engine import finetuning
 from bonafide.engine.engine import Engine
 from bonafide.engine.optimizer import FlatAdamW
 from bonafide.engine.recipe import cut, schedule
-from bonafide.engine.vocabulary_pruning import Vocabulary
+from bonafide.engine.vocabulary_pruning import PrunedVocabulary
 from bonafide.forward.packing import lay_out
 from bonafide.project.errors import InputError
 from bonafide.project.randomness import generator
@@ -244,7 +244,7 @@ def test_an_update_is_torchs_clipping_and_adamw(norm):
 
 def test_layers_that_share_their_weights_cannot_be_frozen_apart():
     with pytest.raises(InputError, match=r"train\.frozen_layers: albert has no list of layers of its own"):
-        finetuning.choose(build_model("albert"), "all", 8, 1)
+        finetuning.choose_trainable(build_model("albert"), "all", 8, 1)
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])
@@ -252,11 +252,11 @@ def test_a_cut_vocabulary_trains_to_the_same_weights_and_moves_no_other_row(accu
     whole, tokens = build_model(dropout=0.1), random_tokens(21, words=40)
     small = copy.deepcopy(whole)
     before = whole.get_input_embeddings().weight.detach().clone()
-    vocabulary = Vocabulary(small, [tokens], 0)
+    vocabulary = PrunedVocabulary(small, [tokens], 0)
     translated = vocabulary.translate(tokens)
     assert len(small.get_input_embeddings().weight) == len(vocabulary.used) < 40
     for model, texts in ((whole, tokens), (small, translated)):
-        list(build_engine(model, texts, shards=2, accumulation=accumulation).steps())
+        list(build_engine(model, texts, shards=2, gradient_accumulation_steps=accumulation).steps())
     vocabulary.restore()
     rows = small.get_input_embeddings().weight
     assert rows.shape == before.shape
@@ -280,7 +280,7 @@ def weights(model):
 @pytest.mark.parametrize("shards", [1, 2])
 @pytest.mark.parametrize("architecture", ["bert", "roberta", "distilbert", "modernbert"])
 def test_a_head_is_trained_alone(architecture, shards):
-    model = finetuning.choose(build_model(architecture, dropout=0.1), "head", 4, 0)
+    model = finetuning.choose_trainable(build_model(architecture, dropout=0.1), "head", 4, 0)
     before, encoder = weights(model), f"{model.base_model_prefix}."
     list(build_engine(model, random_tokens(9), shards=shards).steps())
     assert changed(before, model) == {name for name in before if not name.startswith(encoder)}
@@ -289,7 +289,7 @@ def test_a_head_is_trained_alone(architecture, shards):
 @pytest.mark.parametrize("shards", [1, 2])
 @pytest.mark.parametrize("architecture", ["bert", "distilbert", "electra", "modernbert"])
 def test_frozen_layers_do_not_move(architecture, shards):
-    model = finetuning.choose(build_model(architecture, dropout=0.1, num_hidden_layers=3), "all", 4, 2)
+    model = finetuning.choose_trainable(build_model(architecture, dropout=0.1, num_hidden_layers=3), "all", 4, 2)
     before = weights(model)
     list(build_engine(model, random_tokens(9), shards=shards).steps())
     still = ("embeddings.", "embeddings_project.", "layer.0.", "layer.1.", "layers.0.", "layers.1.")
@@ -302,7 +302,7 @@ def test_frozen_layers_do_not_move(architecture, shards):
 
 def test_more_frozen_layers_than_there_are_is_an_input_error():
     with pytest.raises(InputError, match=r"train\.frozen_layers: 3, but the encoder has 2"):
-        finetuning.choose(build_model(), "all", 4, 3)
+        finetuning.choose_trainable(build_model(), "all", 4, 3)
 
 
 PEFT = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # its business
@@ -315,7 +315,9 @@ def test_beside_low_rank_changes_the_whole_head_is_trained(architecture):
     model = build_model(architecture)
     encoder = f"{model.base_model_prefix}."
     head = sum(p.numel() for name, p in model.named_parameters() if not name.startswith(encoder))
-    trained = [(n, p) for n, p in finetuning.choose(model, "lora", 4, 0).named_parameters() if p.requires_grad]
+    trained = [
+        (n, p) for n, p in finetuning.choose_trainable(model, "lora", 4, 0).named_parameters() if p.requires_grad
+    ]
     assert sum(p.numel() for name, p in trained if "lora_" not in name) == head
     assert all(f".{encoder}" in name for name, _ in trained if "lora_" in name)
 
@@ -326,8 +328,8 @@ def test_beside_low_rank_changes_the_whole_head_is_trained(architecture):
 @pytest.mark.parametrize("architecture", ["bert", "roberta", "distilbert", "modernbert"])
 def test_low_rank_changes_train_themselves_and_the_head_and_merge(tmp_path, architecture, shards, cut_vocabulary):
     tokens = texts = random_tokens(9)
-    model = finetuning.choose(build_model(architecture, dropout=0.1), "lora", 4, 0)
-    vocabulary = Vocabulary(model, [tokens], model.config.pad_token_id) if cut_vocabulary else None
+    model = finetuning.choose_trainable(build_model(architecture, dropout=0.1), "lora", 4, 0)
+    vocabulary = PrunedVocabulary(model, [tokens], model.config.pad_token_id) if cut_vocabulary else None
     if vocabulary:
         texts = vocabulary.translate(tokens)
     before = weights(model)
@@ -343,7 +345,7 @@ def test_low_rank_changes_train_themselves_and_the_head_and_merge(tmp_path, arch
     rows = np.argsort(tokens.lengths, kind="stable")
     with torch.no_grad():
         expected = model(**lay_out(tokens, rows, model).inputs).logits
-    whole = finetuning.merge(model)
+    whole = finetuning.merge_lora(model)
     whole.set_attn_implementation("sdpa")
     whole.save_pretrained(tmp_path)
     loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()

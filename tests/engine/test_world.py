@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import distributed
 from torch import multiprocessing as mp
 
-from bonafide.engine.process_group import World
+from bonafide.engine.process_group import ProcessGroup
 from bonafide.engine.step_context import tree_sum
 from tests.played_worlds import in_threads
 from tests.shard_inputs import golden, parts_of, tokens
@@ -33,19 +33,21 @@ def test_weights_are_bitwise_equal_in_played_worlds(n, world_and_accumulation):
     size, accumulation = world_and_accumulation
     whole, texts = build_model(dropout=0.1), random_tokens(n, seed=n)
     expected = train(whole, texts, 3, shards=4)
-    found = in_threads(size, lambda world: train(whole, texts, 3, world, shards=4, accumulation=accumulation))
+    found = in_threads(
+        size, lambda world: train(whole, texts, 3, world, shards=4, gradient_accumulation_steps=accumulation)
+    )
     assert found == [expected] * size
 
 
 def test_a_lone_process_agrees_with_itself():
-    assert World().agree(7) == 7
-    assert World().sum(torch.ones(2)).tolist() == [1, 1]
+    assert ProcessGroup().agree(7) == 7
+    assert ProcessGroup().sum(torch.ones(2)).tolist() == [1, 1]
 
 
 def process(rank, size, folder):
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet{size}", rank=rank, world_size=size)
-    world = World(rank, size)
+    world = ProcessGroup(rank, size)
     agreed = world.agree(10 + rank)
     weights, losses = train(build_model(dropout=0.1), tokens(), 6, world, shards=4)
     (folder / f"{size}-{rank}").write_text(f"{weights} {losses} {agreed}")
@@ -66,7 +68,7 @@ def gone(rank, folder):
     if rank:
         return
     with pytest.raises(ConnectionError, match="a process of the group is gone"):
-        World(0, 2).sum(torch.ones(3))
+        ProcessGroup(0, 2).sum(torch.ones(3))
     (folder / "told").touch()
 
 

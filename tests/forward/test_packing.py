@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from bonafide.engine.vocabulary_pruning import Vocabulary
+from bonafide.engine.vocabulary_pruning import PrunedVocabulary
 from bonafide.forward import packed_attention, packing
 from bonafide.forward.head_rows import keep_first_rows
 from tests.tiny_engines import DECODERS, ENCODERS, build_model, build_tokens, cross_entropy
@@ -271,7 +271,7 @@ def test_a_cut_vocabulary_is_laid_out_like_the_whole(architecture, padding):
     rows = np.arange(3)
     with torch.no_grad():
         expected = stock(**stock_inputs(tokens, rows, padding)).logits
-    vocabulary = Vocabulary(model, [tokens], padding)
+    vocabulary = PrunedVocabulary(model, [tokens], padding)
     assert packing.enable(model) == (architecture in PACKED)
     with torch.no_grad():
         found = model(**packing.lay_out(vocabulary.translate(tokens), rows, model).inputs).logits

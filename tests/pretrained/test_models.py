@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoTokenizer, pipeline
 
 from bonafide.datasets import ragged
 from bonafide.engine.step_context import Dropout, Layout
-from bonafide.engine.vocabulary_pruning import Vocabulary
+from bonafide.engine.vocabulary_pruning import PrunedVocabulary
 from bonafide.forward.inference import predict_all
 from bonafide.forward.packing import pad
 from bonafide.params.sections import Model
@@ -23,7 +23,7 @@ from bonafide.project.paths import BASE_MODEL, MODEL, TOKENIZED
 from bonafide.protocol import load_task
 from bonafide.sources.base_model import fetch_base_model
 from bonafide.tasks.classification import task
-from bonafide.training.saved_model import Sample
+from bonafide.training.saved_model import SavedModelCheck
 from dev import models, zoo
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -102,7 +102,7 @@ def test_the_vocabulary_is_cut_only_where_no_logit_changes(name):
     with torch.no_grad():
         expected = model(**pad(texts, rows, model).inputs).logits
         table = model.get_input_embeddings().num_embeddings
-        vocabulary = Vocabulary(model, [texts], model.config.pad_token_id)
+        vocabulary = PrunedVocabulary(model, [texts], model.config.pad_token_id)
         found = model(**pad(vocabulary.translate(texts), rows, model).inputs).logits
     assert torch.equal(found, expected)
     assert (model.get_input_embeddings().num_embeddings < table) == (name not in ("t5", "bart", "mbart"))
@@ -124,7 +124,7 @@ def test_a_model_that_compares_ids_keeps_its_whole_table(name):
 
     model.forward = forward
     before = model.get_input_embeddings().weight
-    vocabulary = Vocabulary(model, [tokens(folder)], model.config.pad_token_id)
+    vocabulary = PrunedVocabulary(model, [tokens(folder)], model.config.pad_token_id)
     assert model.get_input_embeddings().weight.shape == before.shape
     assert vocabulary.translate(tokens(folder)).input_ids.max() > 0
 
@@ -144,7 +144,7 @@ def validated(name, monkeypatch):
 @pytest.mark.parametrize("name", ["bert", "gpt2", "t5"])
 def test_a_saved_model_with_other_words_is_found_out(name, monkeypatch):
     model, texts = validated(name, monkeypatch)
-    sample = Sample(model, texts, load_task("classification"))
+    sample = SavedModelCheck(model, texts, load_task("classification"))
     model.save_pretrained(MODEL)
     sample.check()
     with torch.no_grad():

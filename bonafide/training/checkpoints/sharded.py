@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from bonafide.engine.process_group import World
+from bonafide.engine.process_group import ProcessGroup
 from bonafide.training.checkpoints.manager import LAST, Checkpoint, Checkpoints
 from bonafide.training.checkpoints.manifest import State
 
@@ -26,7 +26,7 @@ class Joined:
 
     parts: list[Checkpoint]
     """In the order of their ranks."""
-    world: World
+    world: ProcessGroup
 
     @property
     def step(self) -> int:
@@ -57,10 +57,10 @@ class Joined:
         return torch.cat(found)
 
 
-class Parts:
+class ShardedCheckpoints:
     """The checkpoints of one training, a folder for each process; all of them call each method, at the same step."""
 
-    def __init__(self, folder: Path, say: Callable[[str], None], world: World) -> None:  # noqa: D107
+    def __init__(self, folder: Path, say: Callable[[str], None], world: ProcessGroup) -> None:  # noqa: D107
         self._folder, self._say, self._world = folder, say, world
         self._own = self._part(world.rank, world.size, say)
         self.due, self.finish = self._own.due, self._own.finish
