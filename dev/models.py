@@ -164,7 +164,7 @@ def batches(params: Params) -> tuple[str, str]:
     model = AutoModelForSequenceClassification.from_pretrained(MODEL, dtype="float32")
     if separate(model, load_task(params.task).probe(MODEL)):
         return ALONE, "it reads padding as if it were text"
-    why = packing.obstacle(model).partition(", by ")[0]  # a number that depends on the machine
+    why = packing.try_packing(model).partition(", by ")[0]  # a number that depends on the machine
     return (PADDED if why else PACKED), why
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import nn
 
-from bonafide.forward.head_rows import unwrapped
 from bonafide.forward.packed_attention import layers
+from bonafide.forward.token_pooling import unwrapped
 from bonafide.project.errors import InputError
 
 

@@ -28,9 +28,9 @@ class Monitor:
         mean = round(float(engine.tokens.lengths.mean()) * engine.recipe.batch_size)
         device = str(next(engine.model.parameters()).device)
         self.shape = (max(1, mean), width, inner)
-        self.peak, self.flops = matrix_rate(device, engine.layout.products, *self.shape), computed(engine)
+        self.peak, self.flops = matrix_rate(device, engine.matmul.dtype, *self.shape), computed(engine)
         self.watch, self.energy, self.done = watch, Energy(), done
-        self.device = f"{device}, products in {str(engine.layout.products).removeprefix('torch.')}"
+        self.device = f"{device}, products in {str(engine.matmul.dtype).removeprefix('torch.')}"
         self.progress = Progress(engine.steps_per_epoch * engine.recipe.epochs, done, self.flops, self.peak)
         self.folder = state() / "performance" / f"{time.time_ns()}"
         self.profiler = Profiler(profile_steps, PROFILED_FROM, self.folder / "train.pt.trace.json.gz")
@@ -47,6 +47,10 @@ class Monitor:
             speed = {"tokens_per_second": self.progress.tokens_per_second, "mfu": self.progress.mfu or 0.0}
             tracker.log_metrics({f"train/{name}": value for name, value in (curve | speed).items()}, step.step)
             self.energy.joules()  # its counter wraps around
+
+    def exclude(self, seconds: float) -> None:
+        """Leave out of the speed what no step took: validation."""
+        self.progress.excluded_seconds += seconds
 
     def close(self, checkpoints: int) -> None:
         """Write where the time went, and attach it and the trace to the run."""

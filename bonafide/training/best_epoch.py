@@ -22,10 +22,10 @@ class BestEpoch:
         self.is_saved = False
 
     def offer(
-        self, epoch: int, metrics: Metrics, trained: Mapping[str, torch.Tensor], agree: Callable[[int], int] = int
+        self, epoch: int, metrics: Metrics, trained: Mapping[str, torch.Tensor], decide: Callable[[int], int] = int
     ) -> None:
-        """Keep a copy of the weights if this epoch is better; of processes with a part each, one decides by `agree`."""
-        if agree(not self.metrics or self.better(metrics[self.metric], self.metrics[self.metric])):
+        """Keep a copy of the weights if this epoch is better; processes with a part each `decide` as one."""
+        if decide(not self.metrics or self.better(metrics[self.metric], self.metrics[self.metric])):
             self.epoch, self.metrics, self.is_saved = epoch, metrics, False
             self.weights = {name: tensor.detach().cpu().clone() for name, tensor in trained.items()}
 

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoConfig, AutoTokenizer, pipeline
 
 from bonafide.datasets import ragged
-from bonafide.engine.step_context import Dropout, Layout
+from bonafide.engine.dropout import ShardedDropout
 from bonafide.engine.vocabulary_pruning import PrunedVocabulary
 from bonafide.forward.inference import predict_all
 from bonafide.forward.packing import pad
@@ -25,6 +25,7 @@ from bonafide.sources.base_model import fetch_base_model
 from bonafide.tasks.classification import task
 from bonafide.training.saved_model import SavedModelCheck
 from dev import models, zoo
+from tests.shard_inputs import sharded
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -159,16 +160,16 @@ def test_a_saved_model_with_other_words_is_found_out(name, monkeypatch):
 
 
 def test_dropout_of_other_rows_is_torchs_own():
-    layout = Layout()
-    layout.set([2, 3], [0, 2], 5, 0)
-    dropout, x = Dropout(0.5, 0, layout), torch.ones(7, 4)
-    torch.manual_seed(5)
-    found = dropout(x)
-    torch.manual_seed(5)
-    assert torch.equal(found, torch.nn.functional.dropout(x, 0.5))
-    layout.exact = True
-    with pytest.raises(InputError, match=r"^\(7, 4\): .* set train.exact to false$"):
-        dropout(x)
+    x = torch.ones(7, 4)
+    with sharded([2, 3], [0, 2]) as context:
+        dropout = ShardedDropout(0.5, 0, context)
+        torch.manual_seed(5)
+        found = dropout(x)
+        torch.manual_seed(5)
+        assert torch.equal(found, torch.nn.functional.dropout(x, 0.5))
+        context.exact = True
+        with pytest.raises(InputError, match=r"^\(7, 4\): .* set train.exact to false$"):
+            dropout(x)
 
 
 # A fresh head

@@ -1,4 +1,4 @@
-"""Processes played by threads, which exchange what real ones would."""
+"""A group of processes, each played by a thread, which exchange what real ones would."""
 
 import queue
 import threading

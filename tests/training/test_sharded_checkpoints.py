@@ -1,4 +1,4 @@
-"""ShardedCheckpoints of a checkpoint: all of one save or none, and joined by any number of processes."""
+"""The parts of a checkpoint: all of one save or none, and joined by any number of processes."""
 
 from pathlib import Path
 
@@ -36,10 +36,10 @@ def write(size, step, mark, state=None, ranks=None):
 class Same(ProcessGroup):
     """One of several processes, of which the others say the same as it does."""
 
-    def agree(self, value):
+    def broadcast(self, value):
         return value
 
-    def smallest(self, value):
+    def all_min(self, value):
         return value
 
 
@@ -55,9 +55,9 @@ def test_any_number_of_processes_reads_the_rows_that_another_wrote(before, after
         assert {name: torch.equal(loaded[name], rows) for name, rows in expected.items()} == dict.fromkeys(SHAPES, True)
 
 
-def newest(world=None):
+def newest(group=None):
     said = []
-    found = ShardedCheckpoints(Path("c"), said.append, world or ProcessGroup()).newest()
+    found = ShardedCheckpoints(Path("c"), said.append, group or ProcessGroup()).newest()
     return found.step if found else None, said
 
 
@@ -95,7 +95,7 @@ def test_a_part_is_saved_once_all_have_finished_the_one_before(monkeypatch):
     order = []
 
     class Ordered(ProcessGroup):
-        def smallest(self, value):
+        def all_min(self, value):
             order.append("all")
             return value
 

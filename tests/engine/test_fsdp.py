@@ -39,9 +39,9 @@ def build(architecture, *, checkpointing=False, trainable="all", frozen_layers=0
     return model, changes | {"exact": False}
 
 
-def sharded(model, world, **changes):
+def sharded(model, group, **changes):
     recipe = replace(RECIPE, **changes)
-    return ShardedEngine(model, random_tokens(25), cross_entropy, recipe, world, lambda _: nullcontext())
+    return ShardedEngine(model, random_tokens(25), cross_entropy, recipe, group, lambda _: nullcontext())
 
 
 def logits(model, batch):

@@ -17,9 +17,9 @@ from bonafide.datasets import ragged
 from bonafide.engine import finetuning
 from bonafide.engine.engine import Engine
 from bonafide.engine.optimizer import FlatAdamW
-from bonafide.engine.recipe import cut, schedule
+from bonafide.engine.recipe import partition_by_tokens, schedule
 from bonafide.engine.vocabulary_pruning import PrunedVocabulary
-from bonafide.forward.packing import lay_out
+from bonafide.forward.packing import make_batch
 from bonafide.project.errors import InputError
 from bonafide.project.randomness import generator
 from bonafide.tasks.classification import task
@@ -79,7 +79,7 @@ class Order(Engine):
         self.__dict__.update(engine.__dict__)
         self.seen = []
 
-    def _gradients(self, rows, key):
+    def _compute_gradients(self, rows, key):
         self.seen.append((rows.tolist(), key))
         return torch.zeros(())
 
@@ -125,12 +125,12 @@ def test_starting_at_a_step_sees_what_going_there_sees(done):
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=60), st.integers(1, 8))
 def test_shards_are_neighbours_by_length_of_about_equal_tokens(lengths, shards):
     lengths = np.array(lengths)
-    rows, cuts = cut(np.arange(len(lengths)), lengths, shards)
+    rows, offsets = partition_by_tokens(np.arange(len(lengths)), lengths, shards)
     assert sorted(rows) == list(range(len(lengths)))
     assert (np.diff(lengths[rows]) >= 0).all()
-    assert (cuts[0], cuts[-1], len(cuts)) == (0, len(lengths), shards + 1)
-    assert (np.diff(cuts) >= 0).all()
-    sizes = [lengths[rows[a:b]].sum() for a, b in pairwise(cuts)]
+    assert (offsets[0], offsets[-1], len(offsets)) == (0, len(lengths), shards + 1)
+    assert (np.diff(offsets) >= 0).all()
+    sizes = [lengths[rows[a:b]].sum() for a, b in pairwise(offsets)]
     assert max(sizes) <= lengths.sum() / shards + lengths.max()
 
 
@@ -147,7 +147,7 @@ def test_the_loss_is_the_mean_over_the_batch(base):
     model, tokens = build(base, dropout=0.0)
     engine = build_engine(model, tokens, shards=4, batch_size=64, epochs=1)
     rows = np.argsort(tokens.lengths, kind="stable")
-    batch = lay_out(tokens, rows, model)
+    batch = make_batch(tokens, rows, model)
     with torch.no_grad():
         expected = float(torch.nn.functional.cross_entropy(model(**batch.inputs).logits, batch.labels))
     assert float(next(engine.steps()).loss) == pytest.approx(expected, abs=1e-6)
@@ -236,7 +236,7 @@ def test_an_update_is_torchs_clipping_and_adamw(norm):
         for group in reference.param_groups:
             group["lr"] = rate
         reference.step()
-        optimizer.gradient[optimizer.tail] = 1e9  # a loss beside them counts for nothing
+        optimizer.reduce_buffer[optimizer.loss_slot] = 1e9  # a loss beside them counts for nothing
         optimizer.step(rate, norm)
     for p, q in zip(mine.parameters(), stock.parameters(), strict=True):
         assert (p - q).abs().max() <= 1e-6
@@ -344,14 +344,14 @@ def test_low_rank_changes_train_themselves_and_the_head_and_merge(tmp_path, arch
     model.eval()
     rows = np.argsort(tokens.lengths, kind="stable")
     with torch.no_grad():
-        expected = model(**lay_out(tokens, rows, model).inputs).logits
+        expected = model(**make_batch(tokens, rows, model).inputs).logits
     whole = finetuning.merge_lora(model)
     whole.set_attn_implementation("sdpa")
     whole.save_pretrained(tmp_path)
     loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
     assert type(loaded).__module__.startswith("transformers.")
     with torch.no_grad():
-        found = loaded(**lay_out(tokens, rows, loaded).inputs).logits
+        found = loaded(**make_batch(tokens, rows, loaded).inputs).logits
     assert (found - expected).abs().max() <= 1e-5
 
 

@@ -15,11 +15,11 @@ from bonafide.engine.activation_cache import ActivationCache
 from bonafide.engine.vocabulary_pruning import PrunedVocabulary
 from bonafide.forward.inference import predict_all
 from bonafide.forward.packed_attention import layers
-from bonafide.forward.packing import enable, lay_out
+from bonafide.forward.packing import enable, make_batch
 from bonafide.monitoring.monitor import computed
 from bonafide.monitoring.performance import flops_per_token
 from bonafide.tasks.classification import task
-from tests.played_worlds import in_threads
+from tests.process_groups import in_threads
 from tests.tiny_engines import build_engine, build_model, checkpoint_activations, digest, random_tokens, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -102,18 +102,18 @@ def test_rows_are_what_the_layer_reads_in_any_batch(permutation, n, architecture
     )
     with torch.no_grad():
         for tokens in (engine.inputs, engine.tokens):
-            engine.model(**lay_out(tokens, rows, engine.model).inputs)
+            engine.model(**make_batch(tokens, rows, engine.model).inputs)
     assert read[0].shape == read[1].shape
     assert (read[0] - read[1]).abs().max() <= 1e-5
 
 
 @pytest.mark.parametrize("still", STILL)
 @pytest.mark.parametrize("architecture", ["bert", "modernbert", "llama"])
-def test_weights_are_bitwise_equal_in_any_number_of_parts_and_played_worlds(architecture, still):
+def test_weights_are_bitwise_equal_in_any_number_of_parts_and_played_groups(architecture, still):
     model, tokens = build(architecture, *STILL[still]), random_tokens(19)
     expected = train(model, tokens, 5, shards=4)
     assert [train(model, tokens, 5, shards=4, gradient_accumulation_steps=n) for n in (2, 4)] == [expected] * 2
-    assert in_threads(2, lambda world: train(model, tokens, 5, world, shards=4)) == [expected] * 2
+    assert in_threads(2, lambda group: train(model, tokens, 5, group, shards=4)) == [expected] * 2
     assert expected != train(model, tokens, 5, shards=4, seed=2)
 
 
@@ -241,7 +241,7 @@ def test_the_saved_model_is_whole(tmp_path, architecture, still):
     assert 5 < len(still) < len(before)
     rows = np.argsort(tokens.lengths, kind="stable")
     with torch.no_grad():
-        found, expected = (m(**lay_out(tokens, rows, m).inputs).logits for m in (loaded, model.eval()))
+        found, expected = (m(**make_batch(tokens, rows, m).inputs).logits for m in (loaded, model.eval()))
     assert (found - expected).abs().max() <= 1e-5
 
 
