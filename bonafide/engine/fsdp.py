@@ -33,7 +33,7 @@ class RowsAdamW:
     ) -> None:
         """Begin with moments of zero."""
         self.group = group
-        self.trained = {name: nn.Parameter(rows(p)) for name, p in parameters.items()}
+        self.trained = {name: nn.Parameter(local_rows(p)) for name, p in parameters.items()}
         groups = [
             {"params": [p for name, p in self.trained.items() if (name in decays) == does], "weight_decay": decay}
             for does, decay in ((True, weight_decay), (False, 0.0))
@@ -73,13 +73,11 @@ class ShardedEngine(Engine):
 
     def _prepare_model(self) -> RowsAdamW:
         """Shard the model; ValueError where there is no list of layers to shard. Autograd keeps the gradients."""
-        self.activation_cache, self.inputs = (
-            ActivationCache(self.model, packed=False),
-            self.tokens,
-        )  # its forwards would be collectives
+        self.activation_cache = ActivationCache(self.model, packed=False)  # its forwards would be collectives
+        self.inputs = self.tokens
         decays = decayed(self.model)
         low = self.recipe.precision == "bf16" and torch.cuda.is_available()  # on CPUs all is fp32
-        shard(self.model, self.group, torch.bfloat16 if low else torch.float32)
+        shard_model(self.model, self.group, torch.bfloat16 if low else torch.float32)
         self.device = next(self.model.parameters()).device
         self.matmul = MatmulPolicy(torch.bfloat16 if low else torch.float32)
         self.parameters = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
@@ -91,12 +89,12 @@ class ShardedEngine(Engine):
         first = self.group.rank * self.recipe.gradient_accumulation_steps
         with lost_peer_errors():
             losses = [
-                self._run_shard(ordered, offsets[part : part + 2], rng_key, part)
-                for part in range(first, first + self.recipe.gradient_accumulation_steps)
+                self._run_shard(ordered, offsets[shard : shard + 2], rng_key, shard)
+                for shard in range(first, first + self.recipe.gradient_accumulation_steps)
             ]
         for name, p in self.parameters.items():
             mine = self.optimizer.trained[name]
-            mine.grad, p.grad = torch.zeros_like(mine) if p.grad is None else rows(p.grad), None
+            mine.grad, p.grad = torch.zeros_like(mine) if p.grad is None else local_rows(p.grad), None
         with self.timer("reduce"):
             return self.group.all_reduce(torch.stack(losses).sum())
 
@@ -118,22 +116,22 @@ class ShardedEngine(Engine):
 
         They replace those in training.
         """
-        joined: State = {}
+        gathered: State = {}
         for name, p in self.parameters.items():
             self.optimizer.trained[name].copy_(weights[name])
             with lost_peer_errors():
                 full = p.full_tensor() if isinstance(p, DTensor) else p
             if self.group.rank == 0:
-                joined[name] = full.detach().to("cpu", copy=True)
-        return joined
+                gathered[name] = full.detach().to("cpu", copy=True)
+        return gathered
 
 
-def rows(tensor: torch.Tensor) -> torch.Tensor:
+def local_rows(tensor: torch.Tensor) -> torch.Tensor:
     """Our rows of a parameter or a gradient: the same memory, without its history."""
     return (tensor.to_local() if isinstance(tensor, DTensor) else tensor).detach()
 
 
-def shard(model: Any, group: ProcessGroup, dtype: torch.dtype) -> None:
+def shard_model(model: Any, group: ProcessGroup, dtype: torch.dtype) -> None:
     """Shard the embeddings, each layer and the rest, in place and onto the devices: only one of them is ever whole.
 
     Weights stay fp32; each is whole in the `dtype` of products only, and gradients are summed in fp32. These are sums,
@@ -144,14 +142,14 @@ def shard(model: Any, group: ProcessGroup, dtype: torch.dtype) -> None:
         model.to(device)
         return
     try:
-        parts = [model.get_input_embeddings(), *layers(model), model]
+        units = [model.get_input_embeddings(), *layers(model), model]
     except IndexError:
         raise ValueError(f"{model.config.model_type} has no layers to shard: set train.sharding to none") from None
     low = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32, output_dtype=torch.float32)
     policy = MixedPrecisionPolicy() if dtype == torch.float32 else low
     mesh = init_device_mesh(device, (group.size,))
     warnings.filterwarnings("ignore", "FSDP2-wrapped module")  # the last layer's first rows, a view: none writes there
-    for part in parts:
-        fully_shard(part, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
-        part.set_gradient_divide_factor(1.0)
-        part.set_force_sum_reduction_for_comms(True)
+    for unit in units:
+        fully_shard(unit, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
+        unit.set_gradient_divide_factor(1.0)
+        unit.set_force_sum_reduction_for_comms(True)

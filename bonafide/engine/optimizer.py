@@ -1,4 +1,4 @@
-"""AdamW over one flat vector of all trained weights; those of the model, and their gradients, are views of vectors.
+"""AdamW over one flat vector of all trained weights: the model's parameters and their gradients are views of it.
 
 So an update is one kernel instead of a hundred, the gradient's norm one pass over memory, and the sum over processes
 one message.
@@ -26,7 +26,7 @@ class Optimizer(Protocol):
         """One update at learning rate `lr`, the gradient's global norm clipped to `max_norm`."""
 
     def state(self) -> State:
-        """The weights and their two moments by name, as they are: not copied."""
+        """The weights and their two moments by name: the tensors themselves, not copies."""
 
     def load(self, saved: State, step: int) -> None:
         """Put what `state` gave after `step` steps back in place."""
@@ -46,36 +46,40 @@ class FlatAdamW:
 
     def __init__(self, model: nn.Module, weight_decay: float) -> None:
         """Move the trained weights of `model` into one vector, the decayed ones first."""
-        first_ones = decayed(model)
+        decays = decayed(model)
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-        named.sort(key=lambda item: item[0] not in first_ones)
+        named.sort(key=lambda item: item[0] not in decays)
         self.trained: dict[str, nn.Parameter] = dict(named)
         sizes = [-(-p.numel() // ALIGNMENT) * ALIGNMENT for _, p in named]
         self._starts = [0, *accumulate(sizes)]
-        first, last = self._starts[sum(name in first_ones for name in self.trained)], self._starts[-1]
+        undecayed, end = self._starts[sum(name in decays for name in self.trained)], self._starts[-1]
         device = named[0][1].device
-        self.reduce_buffer = torch.zeros((last // NORM_CHUNK + 1) * NORM_CHUNK, device=device)
+        self.reduce_buffer = torch.zeros((end // NORM_CHUNK + 1) * NORM_CHUNK, device=device)
         """All gradients, fp32, and after them the loss, at `loss_slot`: what processes sum in one all-reduce."""
-        self.loss_slot = last
-        self._weights = weights = torch.zeros(last, device=device)
+        self.loss_slot = end
+        self._weights = torch.zeros(end, device=device)
         self._low_precision: torch.Tensor | None = None
-        self.moments = {name: torch.zeros(last, device=device) for name in MOMENTS}
-        for (_, p), weight, grad in zip(named, self._views(weights), self._views(self.reduce_buffer), strict=True):
+        self.moments = {name: torch.zeros(end, device=device) for name in MOMENTS}
+        for (_, p), weight, grad in zip(
+            named, self._views(self._weights), self._views(self.reduce_buffer), strict=True
+        ):
             p.data, p.grad = weight.copy_(p.data), grad
-        parts = [(slice(0, first), weight_decay), (slice(first, last), 0.0)]
-        self._optimizer = self._build(weights, [part for part in parts if part[0].start < part[0].stop])
+        halves = [(slice(0, undecayed), weight_decay), (slice(undecayed, end), 0.0)]
+        self._optimizer = self._build([half for half in halves if half[0].start < half[0].stop])
 
-    def _build(self, weights: torch.Tensor, parts: list[tuple[slice, float]]) -> torch.optim.AdamW:
-        vectors = [nn.Parameter(weights[part]) for part, _ in parts]
-        groups = [{"params": [p], "weight_decay": decay} for p, (_, decay) in zip(vectors, parts, strict=True)]
+    def _build(self, halves: list[tuple[slice, float]]) -> torch.optim.AdamW:
+        """Torch's AdamW over slices of the vectors, each with its weight decay."""
+        vectors = [nn.Parameter(self._weights[half]) for half, _ in halves]
+        groups = [{"params": [p], "weight_decay": decay} for p, (_, decay) in zip(vectors, halves, strict=True)]
         optimizer = torch.optim.AdamW(groups, lr=0.0, fused=True)
-        for p, (part, _) in zip(vectors, parts, strict=True):
-            p.grad = self.reduce_buffer[part]
-            optimizer.state[p] = {name: moment[part] for name, moment in self.moments.items()}
+        for p, (half, _) in zip(vectors, halves, strict=True):
+            p.grad = self.reduce_buffer[half]
+            optimizer.state[p] = {name: moment[half] for name, moment in self.moments.items()}
             optimizer.state[p]["step"] = torch.zeros((), device=p.device if p.is_cuda else None)
         return optimizer
 
     def _views(self, flat: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Each trained weight's place in a vector, in its shape."""
         for start, p in zip(self._starts, self.trained.values(), strict=False):
             yield flat[start : start + p.numel()].view(p.shape)
 
@@ -107,7 +111,7 @@ class FlatAdamW:
         self._refresh()
 
     def state(self) -> State:
-        """The weights and their two moments by name, as they are: not copied."""
+        """The weights and their two moments by name: the tensors themselves, not copies."""
         found: State = {f"weight.{name}": p.detach() for name, p in self.trained.items()}
         for key, moment in self.moments.items():
             found |= {f"{key}.{name}": view for name, view in zip(self.trained, self._views(moment), strict=True)}

@@ -21,7 +21,7 @@ from bonafide.training.checkpoints.manifest import State
 
 
 @dataclass(frozen=True)
-class Joined:
+class ReshardedCheckpoint:
     """A checkpoint of another number of processes, of whose parts, all verified, we need some rows."""
 
     parts: list[Checkpoint]
@@ -43,9 +43,9 @@ class Joined:
         with ExitStack() as stack:
             paths = [part.folder / f"{name}.safetensors" for part in self.parts]
             files = [stack.enter_context(safe_open(path, "pt")) for path in paths]
-            return {key: self._cut([file.get_slice(key) for file in files]) for key in files[0].keys()}  # noqa: SIM118
+            return {key: self._own_rows([file.get_slice(key) for file in files]) for key in files[0].keys()}  # noqa: SIM118
 
-    def _cut(self, parts: list[Any]) -> torch.Tensor:
+    def _own_rows(self, parts: list[Any]) -> torch.Tensor:
         """Our rows of a tensor that lies in `parts`, slices of safetensors: ceil(n / processes), as torch has them."""
         lengths = [part.get_shape()[0] for part in parts]
         each = -(-sum(lengths) // self.group.size)
@@ -69,7 +69,7 @@ class ShardedCheckpoints:
         name = f"rank-{rank}-of-{size}"
         return Checkpoints(self._folder / name, lambda line: say(f"{name}: {line}"))
 
-    def newest(self) -> Checkpoint | Joined | None:
+    def newest(self) -> Checkpoint | ReshardedCheckpoint | None:
         """Find the newest step that verifies in all its parts, whatever their number; of equal ones our number's.
 
         Each newer one is named with its reason, and skipped.
@@ -78,13 +78,13 @@ class ShardedCheckpoints:
         sizes = iter(
             sorted((int(size) for size in found if size.isdecimal()), key=lambda n: (n != self._group.size, n))
         )
-        best: Checkpoint | Joined | None = None
+        best: Checkpoint | ReshardedCheckpoint | None = None
         while size := self._group.broadcast(next(sizes, 0)):
-            one = self._whole(size)
+            one = self._newest_of(size)
             best = one if one and (not best or one.step > best.step) else best
         return best
 
-    def _whole(self, size: int) -> Checkpoint | Joined | None:
+    def _newest_of(self, size: int) -> Checkpoint | ReshardedCheckpoint | None:
         """The newest step of `size` processes that all its parts have, and have saved at the same time.
 
         Of our number each process verifies its own part, of another each all: it may need rows of any.
@@ -100,7 +100,7 @@ class ShardedCheckpoints:
             low, high = self._group.all_min(min(marks)), -self._group.all_min(-max(marks))
             if low == high:
                 whole = [one for one in found if one]
-                return None if not whole else whole[0] if own else Joined(whole, self._group)
+                return None if not whole else whole[0] if own else ReshardedCheckpoint(whole, self._group)
             for rank, mark in zip(ranks, marks, strict=True):
                 if mark < high:
                     say(f"checkpoint step-{high >> 32:08d}: rank-{rank}-of-{size} has no whole part of it; skipped")
