@@ -50,7 +50,7 @@ class ActivationCache:
             return tokens
         self.model.eval()
         size = 4 * self.model.config.hidden_size * int(self._tokens_read(tokens).offsets[-1])
-        return self._fill(tokens) if size <= BUDGET and self._is_equivalent(tokens) else tokens
+        return self._with_activations(tokens) if size <= BUDGET and self._is_equivalent(tokens) else tokens
 
     def _tokens_read(self, tokens: Tokens) -> Tokens:
         """The tokens that are read above the frozen layers; a head, where all are frozen, reads each text's first."""
@@ -58,12 +58,13 @@ class ActivationCache:
             return tokens
         return Tokens(tokens.input_ids[tokens.offsets[:-1]], np.arange(len(tokens) + 1), tokens.labels, tokens.ids)
 
-    def _fill(self, tokens: Tokens) -> Tokens:
+    def _with_activations(self, tokens: Tokens) -> Tokens:
+        """Compute them, (tokens read, d) float32."""
         read, order = self._tokens_read(tokens), np.argsort(tokens.lengths, kind="stable")
         outputs = np.empty((read.offsets[-1], self.model.config.hidden_size), dtype=np.float32)
         with torch.inference_mode():
             for rows in np.split(order, range(BATCH, len(order), BATCH)):
-                outputs[token_indices(read, rows)] = self._compute(tokens, rows).float().cpu().numpy()
+                outputs[token_indices(read, rows)] = self._prefix_output(tokens, rows).float().cpu().numpy()
         return replace(read, prefix_activations=outputs)
 
     def _is_equivalent(self, tokens: Tokens) -> bool:
@@ -71,13 +72,16 @@ class ActivationCache:
         few = Tokens(tokens.input_ids, tokens.offsets[:9], tokens.labels[:8], tokens.ids[:8])
         rows = np.argsort(few.lengths, kind="stable")
         with suppress(*MISFITS):
-            cached, whole = (self._run(source, rows).detach() for source in (self._fill(few), few))
-            output, trained = self._compute(few, rows).sum(), [p for p in self.model.parameters() if p.requires_grad]
+            cached, whole = (self._logits(source, rows).detach() for source in (self._with_activations(few), few))
+            output, trained = (
+                self._prefix_output(few, rows).sum(),
+                [p for p in self.model.parameters() if p.requires_grad],
+            )
             grads = torch.autograd.grad(output, trained, allow_unused=True) if output.requires_grad else ()
             return all(grad is None for grad in grads) and torch.allclose(cached, whole, rtol=0, atol=TOLERANCE)
         return False
 
-    def _compute(self, tokens: Tokens, rows: Ints) -> torch.Tensor:
+    def _prefix_output(self, tokens: Tokens, rows: Ints) -> torch.Tensor:
         """The highest frozen layer's output for texts `rows`: (tokens, d), of the last layer (texts, d)."""
         found: list[torch.Tensor] = []
 
@@ -86,22 +90,25 @@ class ActivationCache:
             raise _LeaveModel
 
         with self.layers[-1].register_forward_hook(leave), suppress(_LeaveModel):
-            self._run(tokens, rows)
+            self._logits(tokens, rows)
         return found[0]
 
-    def _run(self, tokens: Tokens, rows: Ints) -> torch.Tensor:
+    def _logits(self, tokens: Tokens, rows: Ints) -> torch.Tensor:
         return self.model(**make_batch(tokens, rows, self.model).inputs).logits  # type: ignore[no-any-return]
 
     def _enter(self, _module: nn.Module, _args: Any, kwargs: Any) -> None:
+        """Before the encoder: what the batch brings, if anything."""
         self.prefix_activations = getattr(kwargs.get(PACKED), "prefix_activations", None)
 
     def _skip(self, part: nn.Module, forward: Any, *args: Any, **kwargs: Any) -> Any:
+        """A frozen part's forward: the embeddings give what the batch brings, and the layers hand it on."""
         if self.prefix_activations is None:
             return forward(*args, **kwargs)
         return (args[0] if args else kwargs["hidden_states"]) if part in self.layers else self.prefix_activations
 
 
 def _frozen_prefix(encoder: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
+    """The embeddings and the frozen lowest layers; two empty lists where either has something that trains or drops."""
     tables, lowest = embeddings(encoder), []
     with suppress(IndexError):  # layers that share their weights
         lowest = list(takewhile(_is_frozen, layers(encoder)))
