@@ -3,10 +3,13 @@
 from pathlib import Path
 
 from bonafide.pretrained.dry_run import check_loads
+from bonafide.project.errors import InputError
 
 HEAD = "SEQUENCE_CLASSIFICATION"
 
 
-def check(folder: Path) -> None:
+def check(folder: Path | None) -> None:
     """Raise InputError unless the model in `folder` can be loaded, run and trained as a classifier of texts."""
+    if folder is None:
+        raise InputError("params.yaml: model: null: a classifier of texts is trained from a base model")
     check_loads(folder, HEAD)
