@@ -1,6 +1,6 @@
 """What there is to show of a table, as plain data for findings.json and as pictures for the page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ histogram     edges, counts
 table         columns (`title` and `kind`: name, text or count), rows (lists of cells), caption
 """
 
-CHARTS = {"bars": charts.bars, "grouped_bars": charts.grouped_bars, "histogram": charts.histogram}
+CHARTS: dict[str, Callable[..., Markup]] = {"bars": charts.bars, "grouped_bars": charts.grouped_bars, "histogram": charts.histogram}
 
 
 def draw(figure: Figure) -> Markup:

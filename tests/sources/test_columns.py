@@ -20,9 +20,7 @@ DAY = datetime(2024, 1, 31, 10, tzinfo=UTC)
 
 
 def raw(table, slices, columns=COLUMNS):
-    data = Data(
-        source="t", downloads=[], columns=columns, sample=1, slices=list(slices), quotes="auto", labels=["0", "1"]
-    )
+    data = Data(source="t", downloads=[], columns=columns, sample=1, slices=list(slices), quotes="auto")
     return arrange(plain_types(pa.table(table), "t"), data, {"text": "text", "label": "category"})
 
 
