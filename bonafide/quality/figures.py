@@ -22,7 +22,11 @@ histogram     edges, counts
 table         columns (`title` and `kind`: name, text or count), rows (lists of cells), caption
 """
 
-CHARTS: dict[str, Callable[..., Markup]] = {"bars": charts.bars, "grouped_bars": charts.grouped_bars, "histogram": charts.histogram}
+CHARTS: dict[str, Callable[..., Markup]] = {
+    "bars": charts.bars,
+    "grouped_bars": charts.grouped_bars,
+    "histogram": charts.histogram,
+}
 
 
 def draw(figure: Figure) -> Markup:
