@@ -65,5 +65,5 @@ def page(facts: Facts, rows: Rows) -> str:
     partners = [rows.table["id"][near[row]].as_py() if row in near else "" for row in first]
     listed = rows.quarantine().slice(0, SHOWN).to_pylist()
     shown = [{**row, "partner": partner} for row, partner in zip(listed, partners, strict=True)]
-    drawn = {figure["title"]: figures.draw(figure) for figure in facts["figures"]}
+    drawn = [(figure["title"], figures.draw(figure)) for figure in facts["figures"]]
     return render("validate.html", facts=facts, charts=drawn, shown=shown)
