@@ -11,7 +11,7 @@ import torch
 
 from bonafide.datasets.ragged import Tokens
 from bonafide.params.recipe import Recipe as Train
-from bonafide.tasks.classification import model as classifier
+from bonafide.tasks.classification import train as training
 
 Figures = dict[str, Any]
 Example = dict[str, Any]
@@ -51,7 +51,6 @@ class Meter:
             "tokens_per_second": sum(self.tokens[self.warmup : self.steps]) / seconds,
             "tokens_per_step": float(np.mean(self.tokens[self.warmup : self.steps])),
             "set_up_s": self.times[1] - began,
-            "ready_s": self.times[self.warmup] - began,
             "steps": self.steps,
             "first_loss": losses[0],
             "early_loss": float(np.mean(losses[:third])),
@@ -90,7 +89,7 @@ class Job:
     def model(self) -> Any:
         """The base model with a fresh head of this seed, without dropout of attention probabilities."""
         torch.manual_seed(self.seed)
-        return classifier.build_model(self.base, self.labels, self.recipe.dropout)
+        return training.build_model(self.base, self.labels, self.recipe.dropout)
 
 
 class Rows(torch.utils.data.Dataset[Example]):

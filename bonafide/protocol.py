@@ -98,14 +98,18 @@ class Encode(Protocol):
         """A split's arrays (bonafide.datasets), and what there is to say of them."""
 
 
-class Model(Protocol):
-    """model.py, for train, evaluate and serving: fit, save, load, predict."""
+class Train(Protocol):
+    """train.py, for train: fit and save."""
 
     PARALLEL: bool
     """Whether several processes can train one model together."""
 
     def train(self, params: Any, *, state: Path) -> Metrics:
         """Fit on data/tokenized, write models/model and the history; `state` is for what is needed after a kill."""
+
+
+class Model(Protocol):
+    """model.py, for train, evaluate and serving: load and predict."""
 
     def load(self, folder: Path) -> Any:
         """A trained model, as `predict` takes it."""

@@ -18,14 +18,14 @@ from bonafide.project.arrays import Metrics
 from bonafide.project.environment import die_with_parent
 from bonafide.project.errors import InputError
 from bonafide.project.folders import state
-from bonafide.protocol import Model, load
+from bonafide.protocol import Train, load
 from bonafide.stage import run_stage
 from bonafide.training import launch
 
 
 def train(params: Params) -> Metrics:
     """Train; return the best epoch's validation metrics."""
-    return load(params.task.name, Model).train(params, state=state())
+    return load(params.task.name, Train).train(params, state=state())
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def main() -> None:
     processes = 1
     with suppress(InputError):  # the stage itself tells what is wrong
         params = load_params()
-        processes = params.machine.processes if load(params.task.name, Model).PARALLEL else 1
+        processes = params.machine.processes if load(params.task.name, Train).PARALLEL else 1
     if processes > 1 and not launch.is_worker():
         sys.exit(launch.run_workers(processes, [sys.executable, "-m", "stages.train"]))
     run_stage(train, launch.exit_with_parent if launch.is_worker() else die_with_parent)

@@ -22,9 +22,10 @@ from bonafide.project.files import write_json, write_text
 from bonafide.project.paths import FINDINGS, QUARANTINE, RAW_TABLE, REPORTS, VALIDATED
 from bonafide.protocol import Schema, load
 from bonafide.quality import figures, findings, splits
-from bonafide.quality.checks import Check, check_set_aside
+from bonafide.quality.checks import Check
 from bonafide.quality.expectations import check_rows
 from bonafide.quality.offers import offer_tolerance
+from bonafide.quality.quarantine import check_set_aside
 from bonafide.quality.rows import Examined, Rows, split_rows
 from bonafide.quality.text_faults import undecodable
 from bonafide.stage import run_stage
@@ -46,12 +47,9 @@ def validate(params: Params) -> Metrics:
     found: Examined = task.examine(raw, params)
     rows = split_rows(found, limits, params.seed)
     kept = rows.kept()
-    ours = ["id", *params.task.columns]
-    checks, results = check_rows(
-        raw.select(ours), kept.select(ours), found.expectations, limits.max_quarantine_fraction
-    )
-    checks = [*found.checks, *checks, *task.checks(kept, params)]
-    checks.append(check_set_aside(rows.counts(), int(rows.set_aside.sum()), len(raw), limits, found.causes))
+    ours, tolerance = ["id", *params.task.columns], limits.max_quarantine_fraction
+    checks, results = check_rows(raw.select(ours), kept.select(ours), found.expectations, tolerance)
+    checks = [*found.checks, *checks, check_set_aside(rows, found.causes, limits), *task.checks(kept, params)]
     checks = offer_tolerance(checks)
     shown = [*task.show(kept, [*findings.split_sizes(kept, rows.order)], params)]
     shown += [figures.column(f"Rows by {name}", kept[name]) for name in slices]

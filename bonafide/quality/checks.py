@@ -1,6 +1,6 @@
 """What must hold of a table, whether it does, and which param decides: one form for Great Expectations' and ours."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -59,42 +59,3 @@ def listed(things: Sequence[str]) -> str:
     """The first few, and how many more there are."""
     more = f" and {len(things) - NAMED:,} more" if len(things) > NAMED else ""
     return ", ".join(things[:NAMED]) + more
-
-
-def check_set_aside(counts: Mapping[str, int], failing: int, rows: int, limits: Any, causes: Mapping[str, str]) -> Check:
-    """Limit the share of rows that are set aside: above it the table has a fault, not its rows.
-
-    `counts` are rows by reason, `failing` those with any; `limits` is the `validate` section.
-    """
-    most = limits.max_quarantine_fraction
-    why = f": {_say_reasons(counts, limits, causes)}" if failing else ""
-    return Check(
-        name="quarantined",
-        sentence=f"at most {most:.2%} of the rows are set aside",
-        rows=CAME,
-        checked=rows,
-        failing=failing,
-        passed=failing <= most * rows,
-        limit=f"{most:.2%}",
-        detail=failing_of(failing, rows, f"{most:.2%}") + why,
-        key=TOLERANCE,
-        value=most,
-    )
-
-
-def cause(reason: str, limits: Any, causes: Mapping[str, str]) -> str:
-    """The param that a reason follows from, with its value if it is a limit; empty where it follows from none."""
-    key = causes.get(reason, "")
-    section, _, name = key.partition(".")
-    return f"{key}: {getattr(limits, name)}" if section == "validate" else key
-
-
-def _say_reasons(counts: Mapping[str, int], limits: Any, causes: Mapping[str, str]) -> str:
-    """The most frequent reasons with their rows and params; a row may have several."""
-    found = sorted(((n, name) for name, n in counts.items() if n), key=lambda pair: (-pair[0], pair[1]))
-    told = [
-        f"{n:,} {name.replace('_', ' ')}{f' ({decided})' if (decided := cause(name, limits, causes)) else ''}"
-        for n, name in found[:NAMED]
-    ]
-    more = f" and {len(found) - NAMED} reasons more" if len(found) > NAMED else ""
-    return ", ".join(told) + more

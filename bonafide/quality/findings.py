@@ -6,12 +6,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from bonafide.params.sections import Validate
 from bonafide.project.numbers import count
 from bonafide.quality import figures
-from bonafide.quality.checks import Check, cause
+from bonafide.quality.checks import Check
 from bonafide.quality.figures import Figure
+from bonafide.quality.quarantine import cause, plain
 from bonafide.quality.rows import Examined, Rows
 from bonafide.quality.splits import FITTED
+from bonafide.reporting.figures import draw
 from bonafide.reporting.html import render
 
 SHOWN = 200  # quarantined rows on the page; the table beside it has all
@@ -20,7 +23,7 @@ Facts = dict[str, Any]
 
 
 def gather(
-    rows: Rows, kept: pa.Table, found: Examined, checks: Sequence[Check], shown: Sequence[Figure], limits: Any
+    rows: Rows, kept: pa.Table, found: Examined, checks: Sequence[Check], shown: Sequence[Figure], limits: Validate
 ) -> Facts:
     """All of findings.json. `shown` are the task's figures of the rows `kept`; `limits` is the `validate` section."""
     failing, reasons = int(rows.set_aside.sum()), {name: n for name, n in rows.counts().items() if n}
@@ -31,8 +34,8 @@ def gather(
         "passed": all(check.passed for check in checks),
         "rows": len(rows.table),
         "quarantined": failing,
-        "quarantine": {_plain(name): n for name, n in reasons.items()},
-        "causes": {_plain(name): cause(name, limits, found.causes) for name in reasons},
+        "quarantine": {plain(name): n for name, n in reasons.items()},
+        "causes": {plain(name): cause(name, found.causes, limits) for name in reasons},
         "splits": sizes,
         "facts": {**found.facts, **({} if rows.near is None else near)},
         "checks": [check.facts() for check in sorted(checks, key=lambda check: check.passed)],  # the broken ones first
@@ -56,11 +59,6 @@ def verdict(rows: int, quarantined: int, checks: Sequence[Check]) -> str:
     return f"The data pass: {rows - quarantined:,} of {rows:,} rows go on, {quarantined:,} are set aside."
 
 
-def _plain(reason: str) -> str:
-    """A reason as people say it."""
-    return reason.replace("_", " ")
-
-
 def page(facts: Facts, rows: Rows) -> str:
     """The page, with the first of the rows that are set aside, and what they are near-duplicates of."""
     near = {} if rows.near is None else dict(zip(rows.near.rows.tolist(), rows.near.partners.tolist(), strict=True))
@@ -68,5 +66,5 @@ def page(facts: Facts, rows: Rows) -> str:
     partners = [rows.table["id"][near[row]].as_py() if row in near else "" for row in first]
     listed = rows.quarantine().slice(0, SHOWN).to_pylist()
     shown = [{**row, "partner": partner} for row, partner in zip(listed, partners, strict=True)]
-    drawn = {figure["title"]: figures.draw(figure) for figure in facts["figures"]}
+    drawn = [(figure["title"], draw(figure)) for figure in facts["figures"]]
     return render("validate.html", facts=facts, charts=drawn, shown=shown)

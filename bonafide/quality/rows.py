@@ -27,11 +27,13 @@ class Examined:
     """As it is passed on, but for rows that are set aside: with texts masked, say."""
     faults: Faults
     identity: pa.ChunkedArray
-    """(n,) strings by which rows are the same: duplicates, and in one split where the table has no groups. Null is
-    like no other."""
+    """(n,) strings by which rows are the same, and so in one split where the table has no groups. Null is like no
+    other."""
+    unique: bool
+    """Whether of rows that are the same one is enough, and the others are duplicates."""
     answers: tuple[str, pa.ChunkedArray] | None = None
-    """What rows of the same identity have to agree on: its column, and (n,) strings, null where a row has none. Without
-    it, they are just duplicates."""
+    """What rows that are the same have to agree on, if they are unique: its column, and (n,) strings, null where a row
+    has none."""
     similarity: float | None = None
     """Jaccard similarity of the identities' character 5-grams from which two rows are near-duplicates; or none are
     looked for."""
@@ -117,14 +119,13 @@ def split_rows(found: Examined, limits: Validate, seed: int) -> Rows:
 
 def _shared(found: Examined, rank: Ints, priority: Ints) -> dict[str, Bools]:
     """Rows that are the same as others, contradict them, or share a group with a split that is worth more."""
-    sound = ~any_of(found.faults.values())
-    name, answers = found.answers or ("", None)
-    repeated, conflicting = duplicates.find_exact(found.identity, answers, np.where(sound, rank, rank + len(rank)))
-    return {
-        "duplicate": repeated,
-        **({f"conflicting_{name}": conflicting} if found.answers else {}),
-        "leaked_group": splits.leaked(found.table["group"], priority, sound),
-    }
+    sound, faults = ~any_of(found.faults.values()), {}
+    if found.unique:
+        name, answers = found.answers or ("", None)
+        order = np.where(sound, rank, rank + len(rank))
+        faults["duplicate"], conflicting = duplicates.find_exact(found.identity, answers, order)
+        faults |= {f"conflicting_{name}": conflicting} if found.answers else {}
+    return {**faults, "leaked_group": splits.leaked(found.table["group"], priority, sound)}
 
 
 def _near(

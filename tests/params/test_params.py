@@ -43,7 +43,11 @@ def test_every_recipe_is_complete(recipe):
         ("learning_rate: 5.0e-5", "learning_rate: -1.0", ["train.learning_rate"]),
         ("learning_rate: 5.0e-5", "learning_rate: .nan", ["train.learning_rate"]),
         ("learning_rate: 5.0e-5", "learning_rate: .inf", ["train.learning_rate"]),
-        ("name: classification", "name: ../../etc", ["task.name: '../../etc' is none of ours; there are classification, regression"]),
+        (
+            "name: classification",
+            "name: ../../etc",
+            ["task.name: '../../etc' is none of ours; there are classification, regression"],
+        ),
         ("name: classification", "name: $(touch planted)", ["task.name: '$(touch planted)' is none of ours"]),
         ("labels: [negative, positive]", "labels: [negative, negative]", ["task", "labels", "'negative'"]),
         ("labels: [negative, positive]", "labels: negative", ["task.labels"]),

@@ -10,8 +10,8 @@ import torch
 from transformers import AutoConfig, AutoTokenizer, pipeline
 
 from bonafide.datasets import ragged
-from bonafide.engine.step_context import Dropout, Layout
-from bonafide.engine.vocabulary_pruning import Vocabulary
+from bonafide.engine.dropout import ShardedDropout
+from bonafide.engine.vocabulary_pruning import PrunedVocabulary
 from bonafide.forward.inference import predict_all
 from bonafide.forward.packing import pad
 from bonafide.params.sections import Model
@@ -22,9 +22,12 @@ from bonafide.project.errors import InputError
 from bonafide.project.files import sha256
 from bonafide.project.paths import BASE_MODEL, MODEL, TOKENIZED
 from bonafide.sources.base_model import fetch_base_model
+from bonafide.tasks.classification import base
 from bonafide.tasks.classification import model as classifier
-from bonafide.training.saved_model import Sample
+from bonafide.tasks.classification import train as training
+from bonafide.training.saved_model import SavedModelCheck
 from dev import models, zoo
+from tests.shard_inputs import sharded
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -97,12 +100,12 @@ def test_every_way_to_train_works_or_is_refused_in_one_line(name, recipe):
 @pytest.mark.parametrize("name", ["bert", "roberta", "gpt2", "llama", "albert", "t5", "bart", "mbart", "fnet"])
 def test_the_vocabulary_is_cut_only_where_no_logit_changes(name):
     folder = build(name)
-    model = classifier.build_model(folder, LABELS, 0.0).eval()
+    model = training.build_model(folder, LABELS, 0.0).eval()
     texts, rows = tokens(folder), np.arange(4)
     with torch.no_grad():
         expected = model(**pad(texts, rows, model).inputs).logits
         table = model.get_input_embeddings().num_embeddings
-        vocabulary = Vocabulary(model, [texts], model.config.pad_token_id)
+        vocabulary = PrunedVocabulary(model, [texts], model.config.pad_token_id)
         found = model(**pad(vocabulary.translate(texts), rows, model).inputs).logits
     assert torch.equal(found, expected)
     assert (model.get_input_embeddings().num_embeddings < table) == (name not in ("t5", "bart", "mbart"))
@@ -114,7 +117,7 @@ def test_the_vocabulary_is_cut_only_where_no_logit_changes(name):
 @pytest.mark.parametrize("name", ["gpt2", "bert"])
 def test_a_model_that_compares_ids_keeps_its_whole_table(name):
     folder = build(name)
-    model = classifier.build_model(folder, LABELS, 0.0).eval()
+    model = training.build_model(folder, LABELS, 0.0).eval()
     whole = model.forward
 
     def forward(input_ids, **rest):
@@ -124,7 +127,7 @@ def test_a_model_that_compares_ids_keeps_its_whole_table(name):
 
     model.forward = forward
     before = model.get_input_embeddings().weight
-    vocabulary = Vocabulary(model, [tokens(folder)], model.config.pad_token_id)
+    vocabulary = PrunedVocabulary(model, [tokens(folder)], model.config.pad_token_id)
     assert model.get_input_embeddings().weight.shape == before.shape
     assert vocabulary.translate(tokens(folder)).input_ids.max() > 0
 
@@ -138,13 +141,13 @@ def validated(name, monkeypatch):
     tokenizer.settle(folder)
     texts = tokens(folder)
     ragged.write(TOKENIZED / "validation", texts.arrays)
-    return classifier.build_model(folder, LABELS, 0.0), texts
+    return training.build_model(folder, LABELS, 0.0), texts
 
 
 @pytest.mark.parametrize("name", ["bert", "gpt2", "t5"])
 def test_a_saved_model_with_other_words_is_found_out(name, monkeypatch):
     model, texts = validated(name, monkeypatch)
-    sample = Sample(model, texts, classifier)
+    sample = SavedModelCheck(model, texts, training)
     model.save_pretrained(MODEL)
     sample.check()
     with torch.no_grad():
@@ -159,16 +162,16 @@ def test_a_saved_model_with_other_words_is_found_out(name, monkeypatch):
 
 
 def test_dropout_of_other_rows_is_torchs_own():
-    layout = Layout()
-    layout.set([2, 3], [0, 2], 5, 0)
-    dropout, x = Dropout(0.5, 0, layout), torch.ones(7, 4)
-    torch.manual_seed(5)
-    found = dropout(x)
-    torch.manual_seed(5)
-    assert torch.equal(found, torch.nn.functional.dropout(x, 0.5))
-    layout.exact = True
-    with pytest.raises(InputError, match=r"^\(7, 4\): .* set train.exact to false$"):
-        dropout(x)
+    x = torch.ones(7, 4)
+    with sharded([2, 3], [0, 2]) as context:
+        dropout = ShardedDropout(0.5, 0, context)
+        torch.manual_seed(5)
+        found = dropout(x)
+        torch.manual_seed(5)
+        assert torch.equal(found, torch.nn.functional.dropout(x, 0.5))
+        context.exact = True
+        with pytest.raises(InputError, match=r"^\(7, 4\): .* set train.exact to false$"):
+            dropout(x)
 
 
 # A fresh head
@@ -181,7 +184,7 @@ def test_a_head_is_as_fresh_as_if_there_had_been_none(name, old):
     for number, options in enumerate(({}, {"head": True, **old})):
         folder = build(name, f"base{number}", **options)
         torch.manual_seed(3)
-        model = classifier.build_model(folder, LABELS, 0.1)
+        model = training.build_model(folder, LABELS, 0.1)
         assert model.config.problem_type in (None, "single_label_classification")
         head = {n: p for n, p in model.named_parameters() if not n.startswith(f"{model.base_model_prefix}.")}
         weights.append(head)
@@ -191,7 +194,7 @@ def test_a_head_is_as_fresh_as_if_there_had_been_none(name, old):
 
 def test_a_model_of_several_labels_a_text_becomes_one_of_a_single_label(tmp_path):
     folder = build("distilbert", head=True, num_labels=2, problem_type="multi_label_classification")
-    model = classifier.build_model(folder, LABELS, 0.1)
+    model = training.build_model(folder, LABELS, 0.1)
     model.save_pretrained(MODEL)
     AutoTokenizer.from_pretrained(folder).save_pretrained(MODEL)
     given = pipeline("text-classification", model=str(MODEL), top_k=None)(["good film"])[0]
@@ -209,7 +212,7 @@ def test_a_decoder_without_a_token_to_pad_with_gets_one_that_is_saved(name):
     tokenizer.settle(folder)
     settled = AutoTokenizer.from_pretrained(folder)
     assert settled.pad_token_id == settled.eos_token_id
-    classifier.build_model(folder, LABELS, 0.0).save_pretrained(MODEL)
+    training.build_model(folder, LABELS, 0.0).save_pretrained(MODEL)
     assert AutoConfig.from_pretrained(MODEL).pad_token_id == tokenizer.pad_token_id
     tokenizer.save_pretrained(MODEL)
     classify = pipeline("text-classification", model=str(MODEL), top_k=None)
@@ -240,10 +243,10 @@ def test_a_tokenizer_pads_where_the_model_is_trained_to(name, declared, settled)
 def test_a_head_that_looks_for_padding_looks_for_the_tokenizers(tmp_path):
     folder = build("gemma")  # its tokenizer pads with 0
     edit_json(folder / "config.json", pad_token_id=3)
-    assert classifier.build_model(folder, LABELS, 0.0).config.pad_token_id == 0
+    assert training.build_model(folder, LABELS, 0.0).config.pad_token_id == 0
     folder = build("roberta", "other")  # its positions count from the padding of the config
     edit_json(folder / "config.json", pad_token_id=3)
-    assert classifier.build_model(folder, LABELS, 0.0).config.pad_token_id == 3
+    assert training.build_model(folder, LABELS, 0.0).config.pad_token_id == 3
 
 
 @pytest.mark.parametrize("name", ["fnet", "convbert", "t5gemma", "mobilebert"])
@@ -251,7 +254,7 @@ def test_a_text_beside_longer_ones_gets_what_it_gets_alone(name):
     folder = build(name)
     texts = tokens(folder, TEXTS[:8])
     probe = tokenizer.probe(folder)
-    model = classifier.build_model(folder, LABELS, 0.0).eval()
+    model = training.build_model(folder, LABELS, 0.0).eval()
     assert reads_padding(model, probe)
     assert separate(model, probe)
     with torch.no_grad():
@@ -263,11 +266,11 @@ def test_a_text_beside_longer_ones_gets_what_it_gets_alone(name):
 @pytest.mark.parametrize("name", ["bert", "gpt2", "bart", "xlnet"])
 def test_most_models_know_their_padding(name):
     folder = build(name)
-    assert not separate(classifier.build_model(folder, LABELS, 0.0), tokenizer.probe(folder))
+    assert not separate(training.build_model(folder, LABELS, 0.0), tokenizer.probe(folder))
 
 
 def test_a_sparse_attention_that_gives_up_at_the_first_short_batch_is_whole_from_the_start():
-    model = classifier.build_model(build("big_bird"), LABELS, 0.0)
+    model = training.build_model(build("big_bird"), LABELS, 0.0)
     assert model.config.attention_type == "original_full"
 
 
@@ -286,7 +289,7 @@ def test_the_most_tokens_are_those_that_the_model_takes(name, most):
     found = positions(folder, classifier.HEAD, 200)
     assert found == most
     text = tokens(folder, ["good film " * 200], found)
-    model = classifier.build_model(folder, LABELS, 0.0)
+    model = training.build_model(folder, LABELS, 0.0)
     assert np.isfinite(predict_all(model, text, classifier.probabilities)).all()
 
 
@@ -312,7 +315,7 @@ def test_a_python_tokenizer_is_cut_and_counted_as_a_fast_one(name, python):
 def refuse(folder, message):
     before = {path.name: sha256(path) for path in folder.iterdir()}
     with pytest.raises(InputError, match=message) as refusal:
-        fetch_base_model(Model(source=str(folder), revision="", sha256=before), BASE_MODEL)
+        fetch_base_model(Model(source=str(folder), revision="", sha256=before), BASE_MODEL, base.check)
     assert "\n" not in str(refusal.value)
     assert not BASE_MODEL.exists()
 
@@ -321,7 +324,7 @@ def refuse(folder, message):
 def test_widths_under_any_name_are_taken(name):
     folder = build(name)
     hashes = {path.name: sha256(path) for path in folder.iterdir()}
-    found = fetch_base_model(Model(source=str(folder), revision="", sha256=hashes), BASE_MODEL)
+    found = fetch_base_model(Model(source=str(folder), revision="", sha256=hashes), BASE_MODEL, base.check)
     assert found["architecture"] == AutoConfig.from_pretrained(folder).model_type
 
 

@@ -16,6 +16,7 @@ from bonafide.project.errors import InputError
 from bonafide.quality import pii
 from bonafide.registry.serving.predictor import load
 from bonafide.tasks.classification import model as classifier
+from bonafide.tasks.classification import train as training
 from bonafide.tasks.classification.serve import REQUEST, Reader, fault, mask, refuse
 from tests.tiny_model import build_tiny_model
 
@@ -28,7 +29,7 @@ def folder(tmp_path_factory):
     """A classifier with its tokenizer, as train leaves it."""
     made = tmp_path_factory.mktemp("model")
     build_tiny_model(made / "base", TEXTS)
-    model = classifier.build_model(made / "base", ["no", "yes"], 0.0)
+    model = training.build_model(made / "base", ["no", "yes"], 0.0)
     model.save_pretrained(made / "model")
     AutoTokenizer.from_pretrained(made / "base").save_pretrained(made / "model")
     return made / "model"

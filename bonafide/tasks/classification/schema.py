@@ -44,6 +44,7 @@ def examine(table: pa.Table, params: Any) -> Examined:
         table=table.set_column(table.schema.get_field_index("text"), "text", texts),
         faults=faults,
         identity=duplicates.normalise(texts),
+        unique=True,
         answers=("label", text_faults.without(table["label"], faults["unknown_label"])),
         similarity=limits.near_duplicate_similarity,
         expectations=expectations(limits, params.task.labels, labels.say_others(found)),
@@ -60,7 +61,7 @@ def expectations(limits: Any, declared: Sequence[str], others: str) -> list[Expe
 
     `limits` is the `validate` section, `others` names the labels that are not declared.
     """
-    mostly = {"mostly": 1 - limits.max_quarantine_fraction}
+    mostly: dict[str, Any] = {"mostly": 1 - limits.max_quarantine_fraction}
     low, high = limits.min_characters, limits.max_characters
     lengths = f"every text has {low:,} to {high:,} characters"
     between: dict[str, Any] = {"column": "text", "min_value": low, "max_value": high}

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from bonafide.project.arrays import Floats
+from bonafide.project.arrays import Arrays, Floats, Metrics
 from bonafide.project.errors import InputError
-from bonafide.project.files import read_json, write_json
+from bonafide.project.files import write_json
+from bonafide.project.paths import PROCESSOR
 from bonafide.tasks.regression.params import TARGET, Task, Tokenize
-
-PROCESSOR = "processor.json"
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,18 @@ def fit_processor(train: Any, task: Task, params: Tokenize) -> Processor:
     ]
 
 
-def encode(rows: Any, processor: Processor) -> dict[str, Floats]:
-    """The examples: `features` (n, d) and `target` (n,) in its own unit, float64."""
-    return {"features": design_matrix(rows, processor), "target": _numbers(rows, TARGET)}
+def prepare(base: Path, train: pa.Table, params: Any, folder: Path) -> Processor:  # noqa: ARG001
+    """The processor, made from train and kept in `folder`/processor.json."""
+    processor = fit_processor(train, params.task, params.tokenize)
+    write_json(folder / PROCESSOR, as_json(processor))
+    return processor
+
+
+def encode(table: pa.Table, processor: Processor, params: Any) -> tuple[Arrays, Metrics]:  # noqa: ARG001
+    """`features` (n, d), `target` (n,) in its own unit, and `ids` (n,); rows, and the columns of features."""
+    features = design_matrix(table, processor)
+    arrays = {"features": features, "target": _numbers(table, TARGET), "ids": np.array(table["id"].to_pylist())}
+    return arrays, {"rows": len(table), "features": len(processor)}
 
 
 def design_matrix(rows: Any, processor: Processor) -> Floats:
@@ -120,16 +129,6 @@ def _spell(value: Any) -> str:
         return str(value).lower()
     is_whole = isinstance(value, float | np.floating) and float(value).is_integer()
     return str(int(value)) if is_whole else str(value).strip()
-
-
-def write_processor(folder: Path, processor: Processor) -> None:
-    """Write processor.json."""
-    write_json(folder / PROCESSOR, as_json(processor))
-
-
-def read_processor(folder: Path) -> Processor:
-    """Read what `write_processor` wrote."""
-    return from_json(read_json(folder / PROCESSOR))
 
 
 def as_json(processor: Processor) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ PROCESSOR = encode.fit_processor(PARTS["train"], PARAMS.task, PARAMS.tokenize)
 
 
 def test_train_has_mean_0_and_deviation_1_in_every_column():
-    found = encode.encode(PARTS["train"], PROCESSOR)
+    found = encode.encode(PARTS["train"], PROCESSOR, None)[0]
     assert found["features"].shape == (320, 9)
     assert found["features"].dtype == found["target"].dtype == np.float64
     np.testing.assert_allclose(found["features"].mean(axis=0), 0, atol=1e-12)
@@ -29,7 +29,7 @@ def test_train_has_mean_0_and_deviation_1_in_every_column():
 def test_golden():
     rows = {"target": [1.0, 2.0, 3.0, 4.0], "feet": [1.0, np.e, np.e, np.e**2], "zip": ["b", "a", "b", "c"]}
     chosen = params(task__numbers=["feet"], tokenize__min_category_rows=1)
-    found = encode.encode(rows, encode.fit_processor(rows, chosen.task, chosen.tokenize))["features"]
+    found = encode.design_matrix(rows, encode.fit_processor(rows, chosen.task, chosen.tokenize))
     half, third = np.sqrt(2), 1 / np.sqrt(3)
     np.testing.assert_allclose(
         found,
@@ -86,10 +86,10 @@ def test_categories_are_spelled_as_names():
 
 
 def test_the_processor_survives_json(tmp_path):
-    encode.write_processor(tmp_path, PROCESSOR)
-    assert encode.read_processor(tmp_path) == PROCESSOR
+    assert encode.prepare(tmp_path, PARTS["train"], PARAMS, tmp_path) == PROCESSOR
     first = (tmp_path / "processor.json").read_bytes()
-    encode.write_processor(tmp_path, encode.fit_processor(PARTS["train"], PARAMS.task, PARAMS.tokenize))
+    assert encode.from_json(json.loads(first)) == PROCESSOR
+    encode.prepare(tmp_path, PARTS["train"], PARAMS, tmp_path)
     assert (tmp_path / "processor.json").read_bytes() == first
     assert json.loads(first)[0]["column"] == "feet"
 

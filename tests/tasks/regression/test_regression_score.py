@@ -8,13 +8,14 @@ from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_err
 from threadpoolctl import threadpool_limits
 
 from bonafide.tasks.regression import baselines, encode, model, score
+from bonafide.tasks.regression import train as training
 from tests.tasks.regression.houses import params, parts, table
 
 PARAMS = params()
 PARTS = parts(table())
 PROCESSOR = encode.fit_processor(PARTS["train"], PARAMS.task, PARAMS.tokenize)
-SPLITS = {name: encode.encode(rows, PROCESSOR) for name, rows in PARTS.items()}
-MODEL, _ = model.fit(PARAMS.train, SPLITS, encode.as_json(PROCESSOR))
+SPLITS = {name: encode.encode(rows, PROCESSOR, None)[0] for name, rows in PARTS.items()}
+MODEL, _ = training.fit(PARAMS.train, SPLITS, encode.as_json(PROCESSOR))
 NUMBERS = st.lists(st.tuples(st.integers(-1000, 1000), st.integers(-1000, 1000)), min_size=2, max_size=30)
 
 
@@ -113,7 +114,7 @@ def test_residuals_are_predicted_less_true():
 @pytest.mark.parametrize("log_target", [False, True])
 def test_a_coefficient_is_what_one_unit_changes(log_target):
     chosen = params(train__log_target=log_target).train
-    found, _ = model.fit(chosen, SPLITS, encode.as_json(PROCESSOR))
+    found, _ = training.fit(chosen, SPLITS, encode.as_json(PROCESSOR))
     facts = {(fact["column"], fact["value"]): fact for fact in baselines.coefficients(found)}
     row = {"feet": 2000.0, "rooms": 3.0, "cellar": 50.0, "floor_area": 2050.0, "zip": "nowhere"}
 
