@@ -57,9 +57,10 @@ def _run(stage: Callable[[Params], Metrics], name: str) -> None:
     WRITER_LOCK.parent.mkdir(exist_ok=True)
     with FileLock(WRITER_LOCK, timeout=WRITER_SECONDS):
         pin(params.seed, params.threads)
-        with stage_run(params, name) as metrics:
-            metrics.update(stage(params))
+        with stage_run(params, name) as tell:
+            metrics = stage(params)
             write_json(REPORTS / f"{name}.json", metrics)
+            tell(metrics)
     say(f"{name}: done in {time.monotonic() - started:.0f} s")
 
 

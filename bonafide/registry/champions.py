@@ -18,8 +18,8 @@ from bonafide.project.errors import InputError
 Facts = dict[str, Any]
 
 ALIAS = "champion"
-HISTORY = "bonafide.registry.champions"
-IDENTITY, SEAL, COMMIT = "bonafide.identity", "bonafide.project.files", "bonafide.commit"
+HISTORY = "lab.champions"  # where it has been kept from the first promotion on
+IDENTITY, SEAL, COMMIT = "bonafide.identity", "bonafide.files", "bonafide.commit"
 WEIGHTS = "weights.sha256"
 EXTERNAL = "mlflow.model.isExternal"  # a record without bytes
 KEPT = 1000  # champions in the history; a tag takes 100,000 characters

@@ -33,7 +33,7 @@ COLUMNS = [
 ]
 BATCH = 100  # params or tags per request; MLflow's limit
 PARENT = "mlflow.parentRunId"
-PROCESS, SEEN = "bonafide.process", "bonafide.monitoring.monitor"  # tags: who writes a run, and when it last did
+PROCESS, SEEN = "bonafide.process", "bonafide.seen"  # tags: who writes a run, and when it last did
 SILENCE = 24 * 3600 * 1000  # milliseconds until a run of another host, of whose processes nothing is known, is given up
 DATABASE_SECONDS = 5  # for a database server to answer
 Point = tuple[str, float, int, int]  # of a curve: key, value, time, step

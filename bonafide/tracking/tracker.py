@@ -193,15 +193,15 @@ def refer(record: Record, made: dict[str, str]) -> None:
 
 
 @contextmanager
-def stage_run(params: Params, stage: str) -> Iterator[dict[str, float]]:
-    """Track the body as one run; it fills the yielded metrics. An exception ends the run FAILED or KILLED."""
+def stage_run(params: Params, stage: str) -> Iterator[Callable[[dict[str, float]], None]]:
+    """Track the body as one run; it tells its metrics to what is yielded. An exception ends the run FAILED or KILLED."""
     global _active  # noqa: PLW0603 - one stage a process
     metrics: dict[str, float] = {}
     status = "FAILED"
     tracker = _active = Tracker(new_record(params, stage))
     try:
         tracker.start()  # within the try: a signal while it is announced ends it as KILLED, too
-        yield metrics
+        yield metrics.update
         status = "FINISHED"
     except (KeyboardInterrupt, SystemExit):
         signal.alarm(0)  # ended already: bonafide.stage is not to raise again while the run is told so

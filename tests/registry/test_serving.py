@@ -123,7 +123,7 @@ def test_a_promotion_is_recorded_on_the_version(project, promoted):
     assert promoted["promoted"]
     assert promoted["reasons"] == []
     kept = tags(project, promoted["version"])
-    file = json.loads(kept["bonafide.project.files"])["artifacts/model/model.safetensors"]
+    file = json.loads(kept["bonafide.files"])["artifacts/model/model.safetensors"]
     assert kept["weights.sha256"] == file
     assert kept["bonafide.commit"] == project.git("rev-parse", "main").strip()
     assert float(kept["test/f1_macro"]) == project.read("reports/evaluate.json")["test/f1_macro"]
@@ -327,18 +327,18 @@ def test_bytes_that_the_registry_vouches_for_and_git_does_not_are_refused(projec
 
     client = MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
     version = promoted["version"]
-    sealed = tags(project, version)["bonafide.project.files"]
+    sealed = tags(project, version)["bonafide.files"]
     folder = package(project, version)
     path = folder / "artifacts/model/model.safetensors"
     whole = path.read_bytes()
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     changed = json.loads(sealed) | {"artifacts/model/model.safetensors": hashlib.sha256(path.read_bytes()).hexdigest()}
-    client.set_model_version_tag("sentiment", version, "bonafide.project.files", json.dumps(changed))
+    client.set_model_version_tag("sentiment", version, "bonafide.files", json.dumps(changed))
     try:
         assert "not the bytes that dvc.lock has" in refused(project)
     finally:
         path.write_bytes(whole)
-        client.set_model_version_tag("sentiment", version, "bonafide.project.files", sealed)
+        client.set_model_version_tag("sentiment", version, "bonafide.files", sealed)
 
 
 def test_a_tracking_server_that_is_not_there_is_one_line_without_its_password(project):

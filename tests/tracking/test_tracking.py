@@ -306,7 +306,7 @@ def test_another_host_s_run_is_given_up_after_a_day_of_silence(store):
     old = replace(twin("far-away:1:1:1.00"), pipeline="p2", keys={"train": "k2"})
     silent = Delivery(old)
     for run in (silent.pipeline, silent.child):
-        store.set_tag(run.info.run_id, "bonafide.monitoring.monitor", str(tracking.now() - 25 * 3600 * 1000))
+        store.set_tag(run.info.run_id, "bonafide.seen", str(tracking.now() - 25 * 3600 * 1000))
     Delivery(record("report", "k3", "p3"))
     status = {run.data.tags["bonafide.pipeline_key"]: run.info.status for run in pipelines(store)}
     assert status == {"p1": "RUNNING", "p2": "KILLED", "p3": "RUNNING"}
