@@ -20,7 +20,7 @@ from bonafide.project.errors import ENVIRONMENT, REFUSED, InputError
 from bonafide.project.files import write_json
 from bonafide.project.paths import REPORTS
 from bonafide.project.restore_outs import restore_outs
-from bonafide.tracking.tracker import stage_run
+from bonafide.tracking.stage_run import stage_run
 
 WRITER_LOCK = Path(".bonafide/writer.lock")  # the workspace's, not the root's: temporary experiments run side by side
 WRITER_SECONDS = 30  # an orphan of a killed `dvc repro` gets SIGTERM and needs a moment to end
