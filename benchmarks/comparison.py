@@ -19,7 +19,8 @@ from bonafide.comparison.matched_rows import Pair, pair
 from bonafide.comparison.verdict import judge
 from bonafide.evaluation import predictions
 from bonafide.evaluation.slices import Slice
-from bonafide.params.sections import Compare, load_params
+from bonafide.params.load import load_params
+from bonafide.params.sections import Compare
 from bonafide.project.files import read_json
 from bonafide.project.paths import EVALUATION, PREDICTIONS
 from bonafide.project.randomness import generator

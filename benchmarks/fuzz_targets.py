@@ -13,11 +13,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bonafide.params.sections import Data, load_params
+from bonafide.params.load import load_params
+from bonafide.params.sections import Data
 from bonafide.pretrained.dry_run import check_loads
 from bonafide.pretrained.model_files import check_model
 from bonafide.sources.columns import arrange
 from bonafide.sources.data_source import read_source
+from bonafide.tasks.classification.base import HEAD
 from dev.zoo import build_base
 
 ROOT = Path(__file__).parents[1]
@@ -48,13 +50,13 @@ def parquet_file(**options: object) -> bytes:
 def read_table(path: Path) -> None:
     """What fetch does with a table."""
     data = Data(**vars(DATA) | {"source": path.name, "columns": {"text": "text", "label": "label"}, "slices": []})
-    arrange(read_source(data).table, data, ("text", "label"))
+    arrange(read_source(data).table, data, {"text": "text", "label": "category"})
 
 
 def read_model(path: Path) -> None:
     """What fetch does with a base model in the folder of this file."""
     check_model(path.parent)
-    check_loads(path.parent)
+    check_loads(path.parent, HEAD)
 
 
 def build_bases() -> None:

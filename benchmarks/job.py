@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from bonafide.datasets.ragged import Tokens
-from bonafide.params.sections import Train
-from bonafide.tasks.classification import task
+from bonafide.params.recipe import Recipe as Train
+from bonafide.tasks.classification import train as training
 
 Figures = dict[str, Any]
 Example = dict[str, Any]
@@ -90,7 +90,7 @@ class Job:
     def model(self) -> Any:
         """The base model with a fresh head of this seed, without dropout of attention probabilities."""
         torch.manual_seed(self.seed)
-        return task.build_model(self.base, self.labels, self.recipe.dropout)
+        return training.build_model(self.base, self.labels, self.recipe.dropout)
 
 
 class Rows(torch.utils.data.Dataset[Example]):

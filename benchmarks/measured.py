@@ -18,9 +18,10 @@ from benchmarks.job import Figures, Job, Meter, Rows
 from benchmarks.peers import ARMS
 from bonafide.datasets import ragged
 from bonafide.datasets.ragged import Tokens
-from bonafide.params.sections import load_params
+from bonafide.params.load import load_params
+from bonafide.pretrained import tokenizer
 from bonafide.project import environment
-from bonafide.tasks.classification import task
+from bonafide.tasks.classification.score import score
 
 ROOT = Path(__file__).parents[1]
 
@@ -49,7 +50,7 @@ class Spec:
 
 def training_rows(spec: Spec) -> Tokens:
     """The rows that a spec asks for."""
-    tokens = ragged.read(spec.tokens or spec.data / "data/tokenized/train")
+    tokens = ragged.read_tokens(spec.tokens or spec.data / "data/tokenized/train")
     if spec.rows is None:
         return tokens
     chosen = np.random.default_rng(0).permutation(len(tokens))[: spec.rows]
@@ -70,7 +71,7 @@ def measure(spec: Spec) -> Figures:
     torch.set_num_threads(params.threads)
     tokenized = spec.data / "data/tokenized"
     labels = json.loads((tokenized / "labels.json").read_text(encoding="utf-8"))
-    processor = task.load_processor(tokenized / "processor")
+    processor = tokenizer.load(tokenized / "processor")
     began = time.perf_counter()
     tokens = training_rows(spec)
     job = Job(
@@ -91,7 +92,7 @@ def measure(spec: Spec) -> Figures:
     figures = job.meter.figures(began) | {"peak_mb": peak_mb(spec.device), "weights": token_weights(model)}
     figures["gemm_gflops"] = gemm_gflops(model.config, figures["tokens_per_step"], spec.device)
     if spec.score:
-        figures["f1_macro"] = f1_macro(model, ragged.read(tokenized / "test"), processor)
+        figures["f1_macro"] = f1_macro(model, ragged.read_tokens(tokenized / "test"), processor)
     return figures | {"machine": environment.fingerprint(params.threads)}
 
 
@@ -106,7 +107,7 @@ def f1_macro(model: Any, tokens: Tokens, processor: Any) -> float:
     for batch in loader:
         logits = model(**{name: batch[name].to(model.device) for name in ("input_ids", "attention_mask")}).logits
         parts.append(logits.double().softmax(dim=-1).cpu().numpy())
-    return task.score(tokens.labels, np.concatenate(parts))["f1_macro"]
+    return score(tokens.labels, np.concatenate(parts))["f1_macro"]
 
 
 def peak_mb(device: str) -> float:

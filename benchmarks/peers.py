@@ -23,7 +23,7 @@ from bonafide.engine.engine import Engine
 from bonafide.engine.process_group import World
 from bonafide.engine.recipe import Recipe
 from bonafide.engine.vocabulary_pruning import Vocabulary
-from bonafide.tasks.classification import task
+from bonafide.tasks.classification import train as training
 
 GROUP = 50  # batches that Trainer sorts by length together, from 6,400 rows of batches of 32 on
 
@@ -162,7 +162,7 @@ def engine(job: Job, exact: bool, **changed: Any) -> Any:  # noqa: FBT001 - the 
     epochs = -(-job.steps * job.recipe.batch_size // len(tokens))
     wanted: dict[str, Any] = {known.name: getattr(job.recipe, known.name, None) for known in fields(Recipe)}
     recipe = Recipe(**wanted | {"epochs": epochs, "exact": exact, "seed": job.seed} | changed)
-    running = Engine(model, tokens, task.loss, recipe, world, lambda _: nullcontext())
+    running = Engine(model, tokens, training.loss, recipe, world, lambda _: nullcontext())
     gc.freeze()
     for step in islice(running.steps(), job.steps):
         if world.rank == 0:

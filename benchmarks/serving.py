@@ -36,7 +36,7 @@ import numpy as np
 import psutil
 import pyarrow.parquet as pq
 
-from bonafide.params.sections import load_params
+from bonafide.params.load import load_params
 from bonafide.project import environment
 from bonafide.registry import mlflow_package
 from bonafide.registry.server import SETTINGS

@@ -35,7 +35,7 @@ from typing import Any
 import numpy as np
 
 from bonafide.datasets import ragged
-from bonafide.params.sections import load_params
+from bonafide.params.load import load_params
 from bonafide.project import environment
 
 ROOT = Path(__file__).parents[1]
@@ -201,7 +201,7 @@ def make_rows(folder: Path, rows: int, shortest: int, longest: int) -> None:
     offsets = np.concatenate([[0], np.cumsum(chance.integers(shortest, longest, rows, endpoint=True))])
     ids = chance.integers(1000, 30_000, offsets[-1], dtype=np.int32)
     names = np.array([f"r{row}" for row in range(rows)])
-    ragged.write(folder, ragged.Tokens(ids, offsets.astype(np.int64), chance.integers(0, 2, rows), names))
+    ragged.write(folder, ragged.Tokens(ids, offsets.astype(np.int64), chance.integers(0, 2, rows), names).arrays)
 
 
 def growth_cases(steps: int, batch: int) -> Iterator[tuple[str, list[str], tuple[int, int, int], Figures]]:

@@ -91,7 +91,7 @@ def write_table(path: Path, case: str, rows: int) -> None:
 def measure(case: str, folder: str, results: Any) -> None:
     """Run the stage in `folder` and send its figures."""
     os.chdir(folder)
-    from bonafide.params.sections import load_params
+    from bonafide.params.load import load_params
     from bonafide.project.errors import InputError
     from bonafide.quality import duplicates
     from stages.validate import validate

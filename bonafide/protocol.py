@@ -1,54 +1,103 @@
-"""The Task protocol: the whole vocabulary of what differs between jobs.
+"""The protocol of tasks: a package in `bonafide.tasks` for each, and in it a module for each role.
 
-A module of this folder *is* a Task: no class, no registry. `load_task` imports the one that params.yaml names, and
-dvc.yaml depends on `tasks/${task}.py`, so that editing one task never re-runs another.
+A module *is* its role: no class, no registry. A stage loads the roles that it needs by the name in params.yaml, and
+dvc.yaml makes it depend on these alone (`bonafide/tasks/${task.name}/score.py`), so that editing how a task is scored
+never trains again. `params` is the section `task` of params.yaml, typed by the task's own `params` module.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
-from bonafide.project.arrays import Floats, Ints, Metrics
+import numpy.typing as npt
+import pyarrow as pa
 
+from bonafide.project.arrays import Floats, Metrics
 
-class Task(Protocol):
-    """What a task module provides."""
-
-    COLUMNS: tuple[str, ...]
-    """Columns that every table of this task has."""
-
-    PRIMARY_METRIC: tuple[str, Literal["max", "min"]]
-    """The metric that chooses the best epoch and carries the verdict, and which way is better."""
-
-    def expectations(self, params: Any, labels: Sequence[str]) -> list[dict[str, Any]]:
-        """Great Expectations in their serialised form, from the `validate` section: tasks never import GX."""
-
-    def load_processor(self, source: Path) -> Any:
-        """The tokenizer of a model folder."""
-
-    def settle_processor(self, folder: Path) -> None:
-        """Put into a tokenizer's files what a stock pipeline needs to make the batches that are trained on."""
-
-    def encode(self, texts: Sequence[str], processor: Any, max_length: int) -> tuple[list[list[int]], Ints]:
-        """Model inputs of each row and its full length in tokens (before cutting), (n,) int64."""
-
-    def build_model(self, source: Path, labels: Sequence[str], dropout: float) -> Any:
-        """The base model with a fresh head."""
-
-    def probe(self, source: Path) -> list[list[int]]:
-        """Model inputs of some texts of different lengths, to try a model on."""
-
-    def loss(self, logits: Any, labels: Any) -> Any:
-        """Nats of each text, (n,), from fp32 logits (n, classes) and labels (n,): tensors."""
-
-    def predict(self, model: Any, batch: Any) -> Floats:
-        """One record per example: class probabilities, (n, classes) float64."""
-
-    def score(self, labels: Ints, predictions: Floats) -> Metrics:
-        """Metrics of predictions (n, classes) against labels (n,)."""
+Records = Mapping[str, npt.NDArray[Any]]
+"""What a system says of each row: name to (n, ...)."""
 
 
-def load_task(name: str) -> Task:
-    """The task module `tasks/<name>.py`."""
-    return cast("Task", import_module(f"bonafide.tasks.{name}.task"))
+class Metric(NamedTuple):
+    """A number that a system is measured by."""
+
+    name: str
+    words: str
+    """What it is called in a sentence."""
+    higher_is_better: bool
+
+
+class Schema(Protocol):
+    """schema.py, for fetch and validate: the columns of a table, and what may be wrong with them."""
+
+    def columns(self, task: Any) -> Mapping[str, str]:
+        """Our name of each column that a table of this task has, and its kind: text, category or number."""
+
+
+class Base(Protocol):
+    """base.py, for fetch: which base models can be trained."""
+
+    def check(self, folder: Path) -> None:
+        """Raise InputError unless the model in `folder` can be loaded, run and trained for this task."""
+
+
+class Encode(Protocol):
+    """encode.py, for tokenize: rows to arrays."""
+
+    def prepare(self, base: Path, train: pa.Table, params: Any, folder: Path) -> Any:
+        """Write what turns rows into arrays to `folder`, made from the base model or from train; return it."""
+
+    def encode(self, table: pa.Table, processor: Any, params: Any) -> tuple[Any, Metrics]:
+        """A split's arrays (bonafide.datasets), and what there is to say of them."""
+
+
+class Train(Protocol):
+    """train.py, for train: fit and save."""
+
+    PARALLEL: bool
+    """Whether several processes can train one model together."""
+
+    def train(self, params: Any, *, state: Path) -> Metrics:
+        """Fit on data/tokenized, write models/model and the history; `state` is for what is needed after a kill."""
+
+
+class Model(Protocol):
+    """model.py, for train, evaluate and serving: load and predict."""
+
+    def load(self, folder: Path) -> Any:
+        """A trained model, as `predict` takes it."""
+
+    def predict(self, model: Any, examples: Any) -> Records:
+        """What a model says of each example."""
+
+
+class Score(Protocol):
+    """score.py, for evaluate, compare and promote: metrics as functions of sums over rows."""
+
+    METRICS: Sequence[Metric]
+    """The first is the primary one: it carries the verdict."""
+
+    def row_sums(self, answers: Any, records: Any) -> Floats:
+        """What each row adds to the sums, (n, columns)."""
+
+    def metrics(self, sums: Floats) -> Mapping[str, Floats]:
+        """Each metric, (...), of sums (..., columns)."""
+
+
+class Baselines(Protocol):
+    """baselines.py, for evaluate and report: what the model has to beat."""
+
+    BASELINES: Mapping[str, str]
+    """Each system's name, and what it is in words; from the strongest to the weakest."""
+
+    REFERENCE: str
+    """The one that the verdict is against."""
+
+
+Role = TypeVar("Role")
+
+
+def load(task: str, role: type[Role]) -> Role:
+    """The module of a task that plays a role: `bonafide/tasks/<task>/<role>.py`."""
+    return cast("Role", import_module(f"bonafide.tasks.{task}.{role.__name__.lower()}"))

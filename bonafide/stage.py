@@ -11,7 +11,8 @@ from typing import NoReturn, Self
 
 from filelock import FileLock, Timeout
 
-from bonafide.params.sections import Params, load_params
+from bonafide.params.load import load_params
+from bonafide.params.sections import Params
 from bonafide.project.activation import unwatch
 from bonafide.project.arrays import Metrics
 from bonafide.project.console import say

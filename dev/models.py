@@ -21,18 +21,22 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from bonafide.datasets import ragged
 from bonafide.engine.process_group import World
 from bonafide.forward import packing
-from bonafide.params.sections import Params, load_params
+from bonafide.params.load import load_params
+from bonafide.params.sections import Params
+from bonafide.pretrained import tokenizer
 from bonafide.pretrained.dry_run import check_loads, positions
 from bonafide.pretrained.model_files import check_model
 from bonafide.pretrained.padding import separate
 from bonafide.project.arrays import Floats
 from bonafide.project.errors import InputError
 from bonafide.project.paths import BASE_MODEL, MODEL, TOKENIZED, VALIDATED
-from bonafide.protocol import load_task
+from bonafide.tasks.classification import model as classifier
 from bonafide.tasks.classification import systems
+from bonafide.tasks.classification import train as training
+from bonafide.tasks.classification.score import score
+from bonafide.training.fit import run
 from dev import zoo
 from stages.tokenize import tokenize
-from stages.train import fit
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/models.md"
@@ -137,14 +141,13 @@ def prepare(name: str, **changes: Any) -> Params:
 def go(params: Params) -> tuple[dict[str, Any], dict[str, float]]:
     """Fetch's checks, tokenize, train and evaluate; every system's probabilities and what validation measured."""
     check_model(BASE_MODEL)
-    check_loads(BASE_MODEL)
-    most = positions(BASE_MODEL, zoo.POSITIONS)
+    check_loads(BASE_MODEL, classifier.HEAD)
+    most = positions(BASE_MODEL, classifier.HEAD, zoo.POSITIONS)
     params = replace(params, tokenize=replace(params.tokenize, max_length=most))
     tokenize(params)
-    task = load_task(params.task)
-    metrics = fit(params, task, World(exact=params.train.exact), Path("checkpoints"))
-    tokens = {split: ragged.read(TOKENIZED / split) for split in ROWS}
-    found = systems.predict(task, tokens, {split: [row["text"] for row in rows(split)] for split in ROWS}, 2)
+    metrics = run(training, params, World(exact=params.train.exact), Path("checkpoints"))
+    tokens = {split: ragged.read_tokens(TOKENIZED / split) for split in ROWS}
+    found = systems.predict(tokens, {split: [row["text"] for row in rows(split)] for split in ROWS}, 2)
     return found, {name.removeprefix("train/best/"): value for name, value in metrics.items()}
 
 
@@ -159,10 +162,10 @@ def stock(split: str, most: int, size: int) -> Floats:
     return np.concatenate([logits.double().softmax(-1).numpy() for logits in batches])
 
 
-def batches(params: Params) -> tuple[str, str]:
+def batches() -> tuple[str, str]:
     """How the saved model takes texts, and why it does not take packed ones."""
     model = AutoModelForSequenceClassification.from_pretrained(MODEL, dtype="float32")
-    if separate(model, load_task(params.task).probe(MODEL)):
+    if separate(model, tokenizer.probe(MODEL)):
         return ALONE, "it reads padding as if it were text"
     why = packing.obstacle(model).partition(", by ")[0]  # a number that depends on the machine
     return (PADDED if why else PACKED), why
@@ -176,9 +179,9 @@ def walk(case: str, **recipe: Any) -> Found:
         found, validated = go(replace(params, train=replace(params.train, **recipe)))
     except InputError as refusal:
         return Found(case, LATE if TOKENIZED.exists() else REFUSED, str(refusal).removeprefix("base model: "))
-    (how, why), most = batches(params), positions(BASE_MODEL, zoo.POSITIONS)
+    (how, why), most = batches(), positions(BASE_MODEL, classifier.HEAD, zoo.POSITIONS)
     given = {split: stock(split, most, 1 if how == ALONE else 5) for split in ("validation", "test")}
-    loss = load_task(params.task).score(ragged.read(TOKENIZED / "validation").labels, given["validation"])["log_loss"]
+    loss = score(ragged.read_tokens(TOKENIZED / "validation").labels, given["validation"])["log_loss"]
     apart = [float(np.abs(found["model"][split] - given[split]).max()) for split in given]
     return Found(case, how, why, max(*apart, abs(loss - validated["log_loss"])), float(given["test"].std(axis=0).max()))
 

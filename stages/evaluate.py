@@ -31,7 +31,7 @@ from bonafide.project.errors import InputError
 from bonafide.project.files import read_json, write_csv, write_json
 from bonafide.project.paths import EVALUATION, PREDICTIONS, TOKENIZED, VALIDATED
 from bonafide.project.randomness import generator
-from bonafide.protocol import Task, load_task
+from bonafide.protocol import Score, load
 from bonafide.stage import run_stage
 from bonafide.tasks.classification import systems
 
@@ -44,12 +44,12 @@ CONFUSION, CALIBRATION = PREDICTIONS.with_name("confusion.csv"), PREDICTIONS.wit
 
 def evaluate(params: Params) -> Metrics:
     """Predict with every system, store the probabilities, and measure what was stored."""
-    task = load_task(params.task)
+    task = load(params.task.name, Score)
     labels: list[str] = read_json(TOKENIZED / "labels.json")
-    tokens = {split: ragged.read(TOKENIZED / split) for split in ragged.read_splits(TOKENIZED)}
+    tokens = {split: ragged.read_tokens(TOKENIZED / split) for split in ragged.read_splits(TOKENIZED)}
     tables = {split: read_table(split, found) for split, found in tokens.items()}
     with threadpool_limits(params.threads):
-        predictions.write(PREDICTIONS, labels, predict(task, tokens, tables, len(labels)))
+        predictions.write(PREDICTIONS, labels, predict(tokens, tables, len(labels)))
         stored = predictions.read(PREDICTIONS, labels)
         evaluation = measure(params, task, labels, stored, tokens, tables)
     write_json(EVALUATION, evaluation)
@@ -66,12 +66,10 @@ def read_table(split: str, tokens: Tokens) -> pa.Table:
     return table
 
 
-def predict(
-    task: Task, tokens: Mapping[str, Tokens], tables: Mapping[str, pa.Table], classes: int
-) -> dict[str, Predictions]:
+def predict(tokens: Mapping[str, Tokens], tables: Mapping[str, pa.Table], classes: int) -> dict[str, Predictions]:
     """Every system's probabilities, split by split."""
     texts = {split: table["text"].to_pylist() for split, table in tables.items()}
-    found = systems.predict(task, tokens, texts, classes)
+    found = systems.predict(tokens, texts, classes)
     return {
         split: Predictions(
             ids=tables[split]["id"].to_pylist(),
@@ -86,7 +84,7 @@ def predict(
 
 def measure(
     params: Params,
-    task: Task,
+    task: Any,
     labels: Sequence[str],
     stored: Mapping[str, Predictions],
     tokens: Mapping[str, Tokens],
@@ -101,7 +99,7 @@ def measure(
     facts: dict[str, Facts] = {}
     for split, found in stored.items():
         table = tables[split]
-        pieces = cut(table, [*slice_columns(params.data.slices).values()], tokens[split].lengths)
+        pieces = cut(table, [*slice_columns(params.data.slices, ("text", "label")).values()], tokens[split].lengths)
         facts[split] = describe(split, found, sums[split], labels, primary, chosen.calibration_bins, seed)
         facts[split]["held_out"] = split not in LEADING
         facts[split]["slices"] = [describe_slice(p, sums[split]["model"], chosen.min_slice_rows) for p in pieces]

@@ -108,7 +108,7 @@ def report(params: Params) -> Metrics:
         "tokens": read_json(TRUNCATION),
         "provenance": provenance(params),
         "draw": draw(evaluation, findings),
-        "max_length": params.tokenize.max_length,
+        "max_length": getattr(params.tokenize, "max_length", 0),
         "name": figures.name,
         "in_order": figures.in_order,
         "weakest": figures.weakest,

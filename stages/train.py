@@ -1,176 +1,39 @@
 """Train: fit the task's model on the tokenized train split and keep the best epoch.
 
-in   data/tokenized/   train and validation arrays, processor and labels, from tokenize
+in   data/tokenized/   train and validation arrays, from tokenize
      models/base/      from fetch
-out  models/model/     weights, config and tokenizer; loads with transformers' from_pretrained
-     reports/train/    history.csv: loss and learning rate along the way, validation metrics per epoch
+out  models/model/     the trained model
+     reports/train/    history.csv: loss along the way, validation metrics per epoch
      reports/train.json
 
-Killed at any moment, the next run goes on from the newest checkpoint and ends in the same bytes.
+Killed at any moment, the next run goes on from where it was and ends in the same bytes.
 """
 
-import json
-import shutil
 import sys
 from contextlib import suppress
-from dataclasses import fields
-from pathlib import Path
-from typing import Any
 
-import torch
-from filelock import FileLock
-
-from bonafide.datasets import ragged
-from bonafide.datasets.ragged import Tokens
-from bonafide.engine.engine import Engine
-from bonafide.engine.finetuning import choose, merge
-from bonafide.engine.fsdp import ShardedEngine
-from bonafide.engine.optimizer import FlatAdamW, State
-from bonafide.engine.process_group import World
-from bonafide.engine.recipe import Recipe
-from bonafide.engine.vocabulary_pruning import Vocabulary
-from bonafide.monitoring.monitor import Seen
-from bonafide.monitoring.performance import Stopwatch
-from bonafide.params.sections import Params, load_params
-from bonafide.pretrained.padding import separate
-from bonafide.project import folders
+from bonafide.params.load import load_params
+from bonafide.params.sections import Params
 from bonafide.project.arrays import Metrics
-from bonafide.project.console import say
-from bonafide.project.dvc_lock import resume_key
-from bonafide.project.environment import die_with_parent, fingerprint
+from bonafide.project.environment import die_with_parent
 from bonafide.project.errors import InputError
-from bonafide.project.files import make_readable
-from bonafide.project.paths import BASE_MODEL, MODEL, PARAMS, TOKENIZED
-from bonafide.project.yaml_files import read_yaml
-from bonafide.protocol import Task, load_task
+from bonafide.project.folders import state
+from bonafide.protocol import Train, load
 from bonafide.stage import run_stage
 from bonafide.training import launch
-from bonafide.training.checkpoints.manager import Checkpoints
-from bonafide.training.checkpoints.sharded import Parts
-from bonafide.training.saved_model import Sample
-from bonafide.training.trainer import Run
-
-SHAPES_NOTHING = ("train.profile_steps", "train.processes")  # the latter if exact; sharded, any number may go on
 
 
 def train(params: Params) -> Metrics:
-    """Train with early stopping; return the best epoch's validation metrics."""
-    world = join(params)
-    folder = folders.state() / "checkpoints" / checkpoint_key(params)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock" if world.rank == 0 else f"{folder}.{world.rank}.lock", timeout=30):
-        return fit(params, load_task(params.task), world, folder)
-
-
-def fit(params: Params, task: Task, world: World, folder: Path) -> Metrics:
-    """Train with checkpoints in `folder`, save the best epoch and prove that it is what was validated."""
-    model, vocabulary, tokens, validation = prepare(params, task)
-    watch = Stopwatch("cuda" if torch.cuda.is_available() else "cpu")
-    engine = build_engine(model, tokens, task, params, world, watch)
-    checkpoints = Parts(folder, say, world) if params.train.sharding == "full" else Checkpoints(folder, say)
-    run = Run(engine, checkpoints, task, engine.frozen.cache(validation), params.train.patience)
-    run.resume()
-    run.train(Seen(engine, watch, run.done, params.train.profile_steps) if world.rank == 0 else None)
-    run.checkpoints.finish()  # from here on rank 0 alone writes
-    weights = engine.whole(run.best.weights) if isinstance(engine, ShardedEngine) else run.best.weights
-    launch.leave()
-    if world.rank > 0:
-        return {}
-    run.history.write()
-    if run.sharded:
-        model, vocabulary, _, validation = prepare(params, task)  # once more, whole, on the CPU
-    elif isinstance(engine.optimizer, FlatAdamW):
-        engine.optimizer.release()
-    load(model, weights)
-    validated = Sample(model, validation, task)
-    save(model, vocabulary)
-    validated.check()
-    run.checkpoints.remove()
-    return {"train/steps": run.done, "train/best_epoch": run.best.epoch} | {
-        f"train/best/{name}": value for name, value in run.best.metrics.items()
-    }
-
-
-def join(params: Params) -> World:
-    """Join the launcher's processes, if there is one."""
-    exact = params.train.exact
-    rank, size = launch.join() if launch.is_worker() else (0, 1)
-    if exact and params.train.shards % (size * params.train.accumulation):
-        raise InputError(f"train.shards: {params.train.shards} cannot be shared by {size} processes")
-    return World(rank, size, exact)
-
-
-def checkpoint_key(params: Params) -> str:
-    """A hash of all that shapes the weights: code, data, params, machine. Another's checkpoint is never used."""
-    ignored = SHAPES_NOTHING if params.train.exact or params.train.sharding == "full" else SHAPES_NOTHING[:1]
-    return f"{resume_key(read_yaml(PARAMS), 'train', ignored)[:32]}-{fingerprint(params.threads)['hash']}"
-
-
-def prepare(params: Params, task: Task) -> tuple[Any, Vocabulary, Tokens, Tokens]:
-    """The model with the words that the texts use, on its device unless that is for its parts, and the splits' ids."""
-    labels = json.loads((TOKENIZED / "labels.json").read_text(encoding="utf-8"))
-    splits = [ragged.read(TOKENIZED / name) for name in ("train", "validation")]
-    torch.manual_seed(params.seed)  # the head's first weights
-    model = task.build_model(BASE_MODEL, labels, params.train.dropout)
-    separate(model, task.probe(BASE_MODEL))
-    model = choose(model, params.train.trainable, params.train.lora_rank, params.train.frozen_layers)
-    if params.train.gradient_checkpointing:
-        checkpoint_activations(model)
-    if params.train.sharding == "none":
-        model.to("cuda" if torch.cuda.is_available() else "cpu")
-    vocabulary = Vocabulary(model, splits, model.config.pad_token_id or 0)
-    tokens, validation = (vocabulary.translate(split) for split in splits)
-    return model, vocabulary, tokens, validation
-
-
-def checkpoint_activations(model: Any) -> None:
-    """Have activations computed again backward; InputError where the architecture cannot."""
-    try:
-        model.activation_checkpointing_enable({"use_reentrant": False})
-    except ValueError as error:
-        raise InputError(f"train.gradient_checkpointing: {error}") from None
-
-
-def build_engine(model: Any, tokens: Tokens, task: Task, params: Params, world: World, watch: Stopwatch) -> Engine:
-    """The engine for these params; InputError where the architecture cannot do what they ask."""
-    known = {field.name for field in fields(Recipe)} - {"seed"}
-    recipe = Recipe(**{name: getattr(params.train, name) for name in known}, seed=params.seed)
-    kind = ShardedEngine if params.train.sharding == "full" else Engine
-    try:
-        engine = kind(model, tokens, task.loss, recipe, world, watch)
-    except ValueError as error:
-        raise InputError(str(error)) from None
-    if world.rank == 0:
-        say(f"train: {model.config.model_type}: {engine.describe()}")
-    if engine.frozen.layers and engine.inputs.below is None and world.rank == 0:
-        say("train: each step computes the frozen layers: their output is too large to keep, or cannot be put back in")
-    return engine
-
-
-def load(model: Any, weights: State) -> None:
-    """Put the best weights back into the model."""
-    trained = dict(model.named_parameters())
-    with torch.no_grad():
-        for name, weight in weights.items():
-            trained[name].copy_(weight)
-
-
-def save(model: Any, vocabulary: Vocabulary) -> None:
-    """Write an ordinary model of transformers, and the tokenizer that belongs to it."""
-    vocabulary.restore()
-    whole = merge(model)
-    whole.save_pretrained(MODEL)
-    for path in sorted((TOKENIZED / "processor").iterdir()):
-        if path.name != "config.json":
-            shutil.copyfile(path, MODEL / path.name)
-    make_readable(MODEL, like="config.json")
+    """Train; return the best epoch's validation metrics."""
+    return load(params.task.name, Train).train(params, state=state())
 
 
 def main() -> None:
     """Run the stage here, or in as many processes as params.yaml asks for."""
     processes = 1
     with suppress(InputError):  # the stage itself tells what is wrong
-        processes = load_params().train.processes
+        params = load_params()
+        processes = params.machine.processes if load(params.task.name, Train).PARALLEL else 1
     if processes > 1 and not launch.is_worker():
         sys.exit(launch.run_workers(processes, [sys.executable, "-m", "stages.train"]))
     run_stage(train, launch.exit_with_parent if launch.is_worker() else die_with_parent)

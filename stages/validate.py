@@ -21,7 +21,7 @@ from bonafide.project.console import say
 from bonafide.project.errors import InputError
 from bonafide.project.files import write_json, write_text
 from bonafide.project.paths import FINDINGS, QUARANTINE, RAW_TABLE, REPORTS, VALIDATED
-from bonafide.protocol import load_task
+from bonafide.protocol import Schema, load
 from bonafide.quality import checks as gate
 from bonafide.quality import duplicates, findings, labels, pii, splits, text_faults
 from bonafide.quality.expectations import Check
@@ -67,13 +67,13 @@ def validate(params: Params) -> Metrics:
     Raises InputError with one line per broken expectation; the page, the findings and the quarantine are written all
     the same, the splits are not.
     """
-    declared = params.data.labels
-    raw = read_table([*slice_columns(params.data.slices).values()])
+    declared = params.task.labels
+    raw = read_table([*slice_columns(params.data.slices, ("text", "label")).values()])
     rows = examine(raw, declared, params.validate, params.seed)
     found = labels.count(raw["label"], declared)
     kept = rows.kept()
     counts = findings.count(kept, rows.order, declared)
-    suite = load_task(params.task).expectations(params.validate, declared)
+    suite = load(params.task.name, Schema).expectations(params.validate, declared)
     checks, results = gate.judge_rows(raw, kept, suite, params.validate.max_quarantine_fraction)
     checks += gate.judge_quarantine(rows.quarantine, rows.personal, raw["id"], params.validate)
     more, more_results = gate.judge_splits(gate.fitted(counts, rows.order), declared, params.validate)
@@ -84,7 +84,7 @@ def validate(params: Params) -> Metrics:
     if broken:
         raise InputError("\n".join(f"{line}; see {PAGE}" for line in broken))
     if found.others:
-        say(f"validate: set aside: data.labels: {labels.say_others(found)}; see {PAGE}")
+        say(f"validate: set aside: task.labels: {labels.say_others(found)}; see {PAGE}")
     for name in rows.order:
         pq.write_table(kept.filter(pc.equal(kept["split"], name)).drop_columns("split"), VALIDATED / f"{name}.parquet")
     return measure(facts, rows)

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bonafide.params.sections import load_params
+from bonafide.params.load import load_params
 from bonafide.project.errors import InputError
 from bonafide.project.files import read_json
 from bonafide.project.paths import FINDINGS, QUARANTINE, RAW_TABLE, VALIDATED

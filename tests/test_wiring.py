@@ -2,16 +2,26 @@
 
 import ast
 import shutil
+from dataclasses import fields
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
+from bonafide.params.sections import Params
+
 ROOT = Path(__file__).parents[1]
 GRAPH = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
-CHOSEN = "${task}"
-OWN = {"task", "tracking", "seed", "threads"}  # read by what every stage shares; declared where they shape a result
+CHOSEN = "${task.name}"
+SECTIONS = {field.name for field in fields(Params)}
+OWN = {
+    "task",
+    "tracking",
+    "machine",
+    "seed",
+    "threads",
+}  # declared where they shape a result
 FLOORS = (  # from top to bottom: a module imports its own room and those below
     ("__main__",),
     ("cli",),
@@ -19,9 +29,9 @@ FLOORS = (  # from top to bottom: a module imports its own room and those below
     ("registry",),
     ("registry/serving", "comparison"),
     ("provenance",),
+    ("tasks",),
     ("training",),
     ("training/checkpoints", "monitoring"),
-    ("tasks",),
     ("engine",),
     ("forward", "quality"),
     ("stage",),
@@ -87,18 +97,26 @@ def closure(root: Path, stage: str, entry: dict) -> set[str]:
     return {path.relative_to(root).as_posix() for path in seen - set(roles(root, entry))}
 
 
-def params_read(root: Path, stage: str) -> set[str]:
-    """`params.<section>` and `params.<section>.<field>` in the stage's own file."""
-    read, inner = set(), set()
-    for start in ast.walk(ast.parse((root / f"stages/{stage}.py").read_text())):
+def params_read(root: Path, stage: str, entry: dict) -> set[str]:
+    """`params.<section>` and `params.<section>.<field>` in all of a stage's code."""
+    paths = [root / path for path in closure(root, stage, entry)]
+    paths += [path for path in roles(root, entry) if path.name != "params.py"]  # which only refuses
+    chains = {chain for path in paths for chain in attributes(ast.parse(path.read_text()))}
+    return {chain for chain in chains if chain.partition(".")[0] in SECTIONS}
+
+
+def attributes(tree: ast.Module) -> set[str]:
+    """What is read of a variable called `params`: dotted, the longest chain of each place."""
+    found, inner = set(), set()
+    for start in ast.walk(tree):
         node, chain, whole = start, [], start not in inner
         while isinstance(node, ast.Attribute):
             chain.append(node.attr)
             node = node.value
             inner.add(node)
         if isinstance(node, ast.Name) and node.id == "params" and chain and whole:
-            read.add(".".join(reversed(chain)))
-    return read
+            found.add(".".join(reversed(chain)))
+    return found
 
 
 def is_code(dep: str) -> bool:
@@ -116,10 +134,10 @@ def wiring_errors(root: Path, stage: str, entry: dict) -> list[str]:
     idle = [dep for dep in declared if not any(within(path, dep) for path in code)]
     errors += [f"{stage} declares {dep} and does not import it" for dep in idle]
     keys = set(entry.get("params", []))
-    for read in params_read(root, stage):
+    for read in params_read(root, stage, entry):
         prefixes = {".".join(read.split(".")[:i]) for i in range(1, read.count(".") + 2)}
         below = any(key.startswith(f"{read}.") for key in keys)
-        if not prefixes & keys and not below and read not in OWN:
+        if not prefixes & keys and not below and read.partition(".")[0] not in OWN:
             errors.append(f"{stage} reads params.{read} and does not declare it")
     return errors
 
@@ -151,7 +169,7 @@ def test_stage_declares_what_it_imports_and_reads(stage):
 
 @pytest.mark.parametrize("stage", GRAPH)
 def test_stage_declares_only_params_that_it_reads(stage):
-    read = params_read(ROOT, stage) | OWN
+    read = params_read(ROOT, stage, GRAPH[stage]) | OWN
     idle = [key for key in GRAPH[stage]["params"] if not any(r == key or r.startswith(f"{key}.") for r in read)]
     assert idle == []
 

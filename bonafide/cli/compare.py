@@ -20,7 +20,7 @@ def compare(
     """Compare two models on the rows that both have predicted; exit with 1 where the gate of params.yaml fails."""
     from bonafide.comparison.markdown_table import render
     from bonafide.comparison.verdict import compare as judge
-    from bonafide.params.sections import load_params
+    from bonafide.params.load import load_params
     from bonafide.provenance.revisions import resolve, workspace
 
     facts = judge(resolve(base), resolve(head) if head else workspace(), load_params().compare)

@@ -19,7 +19,7 @@ def promote(
     """Register a run's model in MLflow and make it the champion, if the gate of params.yaml (promote) holds."""
     if force != bool(reason.strip()):
         raise typer.BadParameter("--force and --reason go together")
-    from bonafide.params.sections import load_params
+    from bonafide.params.load import load_params
     from bonafide.registry.champions import open_registry
     from bonafide.registry.promotion import promote as act
 

@@ -14,7 +14,7 @@ def rollback(
     as_json: Annotated[bool, typer.Option("--json", help="For machines, on stdout.")] = False,
 ) -> None:
     """Give the alias back to the champion before this one."""
-    from bonafide.params.sections import load_params
+    from bonafide.params.load import load_params
     from bonafide.registry.champions import open_registry
     from bonafide.registry.champions import rollback as act
 

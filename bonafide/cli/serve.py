@@ -14,7 +14,7 @@ def serve(
     as_json: Annotated[bool, typer.Option("--json", help="Say what is served for machines, on stdout.")] = False,
 ) -> None:
     """Check the champion's bytes, then run `mlflow models serve` on them."""
-    from bonafide.params.sections import load_params
+    from bonafide.params.load import load_params
     from bonafide.registry import server
     from bonafide.registry.champions import open_registry
 

@@ -30,7 +30,7 @@ def sweep(
     """Run every combination with every seed; show mean and spread, and the best by validation.
 
     What is committed is run, in clones: go on working. The same command again goes on where it was stopped. Each
-    experiment has `threads` cores to itself, or a GPU for each of train.processes: threads shape a result's last bits.
+    experiment has `threads` cores to itself, or a GPU for each of machine.processes: threads shape the last bits.
 
     Exit with 1 where a point failed.
     """

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bonafide.project.arrays import Ints
+from bonafide.project.arrays import Arrays, Ints
 from bonafide.project.files import write_bytes
 
+STORED = ("input_ids", "offsets", "labels", "ids")
 LEADING = ("train", "validation", "test")  # the order people read splits in; held-out ones follow by name
 
 
@@ -42,6 +43,11 @@ class Tokens:
         """Tokens per text, (n,) int64."""
         return np.diff(self.offsets)
 
+    @property
+    def arrays(self) -> Arrays:
+        """As they are stored."""
+        return {name: getattr(self, name) for name in STORED}
+
     def some(self, rows: Sequence[int] | Ints) -> list[list[int]]:
         """The token ids of texts `rows`."""
         return [self.input_ids[self.offsets[row] : self.offsets[row + 1]].tolist() for row in rows]
@@ -55,24 +61,25 @@ def pack(texts: Sequence[Sequence[int]], labels: Ints, ids: Sequence[str]) -> To
     return Tokens(flat, offsets, labels.astype(np.int64), np.array(ids, dtype=np.str_))
 
 
-def write(folder: Path, tokens: Tokens) -> None:
-    """Write the four arrays of a split as `.npy` files."""
-    for name in ("input_ids", "offsets", "labels", "ids"):
+def write(folder: Path, arrays: Arrays) -> None:
+    """Write the arrays of a split as `.npy` files."""
+    for name, array in arrays.items():
         buffer = io.BytesIO()
-        np.save(buffer, getattr(tokens, name), allow_pickle=False)
+        np.save(buffer, array, allow_pickle=False)
         write_bytes(folder / f"{name}.npy", buffer.getvalue())
 
 
-def read(folder: Path) -> Tokens:
+def read(folder: Path) -> Arrays:
     """Map the arrays of a split, read-only."""
-    arrays = (
-        np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-        for name in ("input_ids", "offsets", "labels", "ids")
-    )
-    return Tokens(*arrays)
+    return {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in sorted(folder.glob("*.npy"))}
+
+
+def read_tokens(folder: Path) -> Tokens:
+    """Map the arrays of a split of texts, read-only."""
+    return Tokens(**read(folder))
 
 
 def read_splits(folder: Path) -> list[str]:
     """The splits in `folder`: train, validation, test, then the held-out ones by name."""
-    names = {path.parent.name for path in folder.glob("*/offsets.npy")}
+    names = {path.parent.name for path in folder.glob("*/ids.npy")}
     return [name for name in LEADING if name in names] + sorted(names - set(LEADING))

@@ -1,4 +1,4 @@
-"""Labels as params.yaml spells them: YAML reads 01 as 1 and 1e3 as 1000.0, and a table has one spelling of each."""
+"""Values as params.yaml spells them: YAML reads 01 as 1 and 1e3 as 1000.0, and a table has one spelling of each."""
 
 import math
 from datetime import date
@@ -12,19 +12,21 @@ from bonafide.project.yaml_files import reader
 EXACT = 2**53  # from it on a float is no longer one whole number
 
 
-def spell_labels(params: Any, text: str, place: str) -> Any:
-    """`params`, parsed from the YAML in `text`, with each of `data.labels` as the text it is written as.
+def spell(params: Any, keys: tuple[str, str], text: str, place: str) -> Any:
+    """`params`, parsed from the YAML in `text`, with each value of the list at `keys` as the text it is written as.
 
     Raise InputError for one that is written in another way than its value is: DVC compares values, so it would not
     see a change from 01 to 1, and `dvc exp run -S` and people who tidy the file write the value.
     """
-    data: Any = params.get("data") if isinstance(params, dict) else None
-    values = data.get("labels") if isinstance(data, dict) else None
-    items = _find(reader().compose(text), "data", "labels")
+    section, key = keys
+    fields: Any = params.get(section) if isinstance(params, dict) else None
+    values = fields.get(key) if isinstance(fields, dict) else None
+    items = _find(reader().compose(text), section, key)
     if not (isinstance(values, list) and isinstance(items, SequenceNode) and len(values) == len(items.value)):
         return params
-    labels = [_label(value, item, place) for value, item in zip(values, items.value, strict=True)]
-    return {**params, "data": {**data, "labels": labels}}
+    where = f"{section}.{key}"
+    spelled = [_spelled(value, item, where, place) for value, item in zip(values, items.value, strict=True)]
+    return {**params, section: {**fields, key: spelled}}
 
 
 def _find(node: Node | None, *keys: str) -> Node | None:
@@ -35,15 +37,15 @@ def _find(node: Node | None, *keys: str) -> Node | None:
     return node
 
 
-def _label(value: Any, item: Node, place: str) -> Any:
+def _spelled(value: Any, item: Node, where: str, place: str) -> Any:
     if isinstance(value, str) or not isinstance(item, ScalarNode):
         return value
     if canonical(value) == item.value:
         return item.value
     shown = str(item.value)[:60]
-    what, quoted = (shown, f", as in '{shown}'") if shown else ("an empty label", "")
+    what, quoted = (shown, f", as in '{shown}'") if shown else ("an empty value", "")
     reason = f"{what} is {_meaning(value)} to YAML: quote it as the table spells it{quoted}"
-    raise InputError(f"{place}:{item.start_mark.line + 1}: data.labels: {reason}")
+    raise InputError(f"{place}:{item.start_mark.line + 1}: {where}: {reason}")
 
 
 def _meaning(value: Any) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bonafide.pretrained import classifier, tokenizer
+from bonafide.pretrained import heads, tokenizer
 from bonafide.pretrained.model_files import weights
 from bonafide.pretrained.padding import Texts, padded
 from bonafide.project.errors import InputError
@@ -22,11 +22,11 @@ TRIED = 4 * 2**30  # bytes of weights up to which a model is also loaded and run
 REASON = 160  # characters of an error of the library that a line has place for
 
 
-def check_loads(folder: Path) -> None:
-    """Raise InputError unless transformers can load, run and train this base model as a classifier of texts."""
-    classifier.declared_config(folder)
+def check_loads(folder: Path, head: str) -> None:
+    """Raise InputError unless transformers can load, run and train this base model with such a head, on texts alone."""
+    heads.declared_config(folder, head)
     processor = check_tokenizer(folder)
-    model, info = hollow(folder)
+    model, info = hollow(folder, head)
     check_weights(model, info)
     rows = _rows(model)
     tokens = 1 + max(processor.get_vocab().values(), default=0) if rows else 0
@@ -40,7 +40,7 @@ def check_loads(folder: Path) -> None:
     if reason:
         raise InputError(f"base model: {model.config.model_type} cannot be trained on texts alone: {reason}")
     if sum(file.stat().st_size for file in weights(folder)) <= TRIED:
-        check_chance(folder, texts)
+        check_chance(folder, head, texts)
 
 
 def check_weights(model: Any, info: dict[str, Any]) -> None:
@@ -51,16 +51,16 @@ def check_weights(model: Any, info: dict[str, Any]) -> None:
             f"base model: the weights have {name} as {_shape(theirs)}, config.json declares {_shape(ours)}:"
             " they are of another architecture"
         )
-    lacking = classifier.missing(model, info)
+    lacking = heads.missing(model, info)
     if lacking:
         kind = model.config.model_type
         raise InputError(f"base model: not the weights of a {kind}: {len(lacking)} lack, {lacking[0]} first")
 
 
-def check_chance(folder: Path, texts: Texts) -> None:
+def check_chance(folder: Path, head: str, texts: Texts) -> None:
     """Raise InputError where what a model gives for a text depends on chance, or not on the text."""
-    config = classifier.read_config(folder)
-    model, _ = classifier.build(config, **classifier.fresh(config, folder))
+    config = heads.read_config(folder, head)
+    model, _ = heads.build(config, head, **heads.fresh(config, head, folder))
     first, second = (_logits(model.eval(), texts) for _ in range(2))
     kind = model.config.model_type
     if not torch.equal(first, second):
@@ -71,8 +71,8 @@ def check_chance(folder: Path, texts: Texts) -> None:
         )
 
 
-def hollow(folder: Path) -> tuple[Any, dict[str, Any]]:
-    """The classifier of a folder with zeros for weights, and what the library says of them; raise InputError."""
+def hollow(folder: Path, head: str) -> tuple[Any, dict[str, Any]]:
+    """The model of a folder with zeros for weights, and what the library says of them; raise InputError."""
     from safetensors import safe_open
 
     state: dict[str, torch.Tensor] = {}
@@ -80,10 +80,10 @@ def hollow(folder: Path) -> tuple[Any, dict[str, Any]]:
         with safe_open(file, "pt") as found:
             shapes = {name: found.get_slice(name) for name in found.keys()}  # noqa: SIM118 - it is no dictionary
             state |= {name: _zeros(one.get_shape(), one.get_dtype()) for name, one in shapes.items()}
-    config = classifier.read_config(folder)
+    config = heads.read_config(folder, head)
     with _silent():
         try:
-            return classifier.build(config, None, state_dict=state, ignore_mismatched_sizes=True)
+            return heads.build(config, head, None, state_dict=state, ignore_mismatched_sizes=True)
         except InputError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever an architecture's own code finds wrong with its config
@@ -123,9 +123,9 @@ def check_files(folder: Path, names: Iterable[str] = ()) -> None:
         raise InputError("base model: no tokenizer (tokenizer.json, vocab.txt, vocab.json or *.model)")
 
 
-def positions(folder: Path, wanted: int) -> int:
+def positions(folder: Path, head: str, wanted: int) -> int:
     """The most tokens that the model takes, up to `wanted`: tried out, since tables begin at various numbers."""
-    model, _ = hollow(folder)
+    model, _ = hollow(folder, head)
     text = tokenizer.probe(folder)[0]
     declared = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     most = min(wanted, declared) if isinstance(declared, int) and declared > 0 else wanted

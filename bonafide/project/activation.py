@@ -24,7 +24,7 @@ def unwatch():
 
 
 def _tell(kind, error, trace):  # type: ignore[no-untyped-def]
-    is_ours = str(getattr(error, "name", None)).partition(".")[0] in ("bonafide", "stages", "tasks", "commands", "lab")
+    is_ours = str(getattr(error, "name", None)).partition(".")[0] in ("bonafide", "stages")
     if issubclass(kind, ImportError) and not is_ours:
         _end("cannot run this: " + str(error))
     sys.__excepthook__(kind, error, trace)

@@ -1,5 +1,7 @@
 """Names for what functions pass on: numpy arrays by dtype, and metrics."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,3 +11,6 @@ Metrics = dict[str, float]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+
+Arrays = dict[str, npt.NDArray[Any]]
+"""Arrays of one split by name."""

@@ -3,11 +3,9 @@
 dvc.lock is written after each stage, so while a stage runs the entries of those before it are up to date.
 """
 
-import copy
 import hashlib
 import json
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,15 +60,6 @@ def _lookup(params: Facts, dotted: str) -> Any:
     for key in dotted.split("."):
         found = found[key]
     return found
-
-
-def resume_key(params: Facts, running: str, ignored: Sequence[str]) -> str:
-    """The stage key that says which checkpoint fits: as if the dotted params `ignored` were not there."""
-    rest = copy.deepcopy(params)
-    for dotted in ignored:
-        section, _, key = dotted.rpartition(".")
-        _lookup(rest, section).pop(key)
-    return stage_keys(rest, running)[running]
 
 
 def stage_keys(params: Facts, running: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ REPORTS = Path("reports")
 
 RAW_TABLE = RAW / "table.parquet"
 QUARANTINE = VALIDATED / "quarantine.parquet"
+PROCESSOR = "processor.json"  # what turns rows into arrays, in TOKENIZED
 SOURCES = REPORTS / "fetch" / "sources.json"
 FINDINGS = REPORTS / "validate" / "findings.json"
 TRUNCATION = REPORTS / "tokenize" / "tokens.json"

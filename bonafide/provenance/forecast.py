@@ -16,7 +16,7 @@ from bonafide.project.errors import InputError
 from bonafide.project.paths import LOCK
 
 SKIP, RESTORE, RUN, PERHAPS, FAIL = "skip", "restore", "run", "perhaps", "fail"
-CODE = ("bonafide", "stages", "tasks")
+CODE = ("bonafide", "stages")
 FIRST, OUTPUT, UPSTREAM = "first run", "output", "upstream"
 Made = dict[str, tuple[str, Any]]  # path of an output to its stage, and DVC's view of it, None before a run tells
 

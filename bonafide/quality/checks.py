@@ -32,7 +32,7 @@ STANDARD_ERRORS = 3  # within them a difference is chance, but for one in 370 (n
 NAMED = 5  # ids or classes in a message
 UNDECLARED = "expect_column_values_to_be_in_set(label)"
 LET_THROUGH = "mask hides it in what is passed on, report only counts it"
-NO_ROWS = "bring more, or leave such a label out of data.labels"
+NO_ROWS = "bring more, or leave such a label out of task.labels"
 
 
 def judge_rows(came: pa.Table, kept: pa.Table, suite: Sequence[dict[str, Any]], most: float) -> Judged:
@@ -60,7 +60,7 @@ def check_labels(found: Labels) -> Check:
         failing=len(found.absent),
         limit="none",
         passed=not found.absent,
-        detail=f"data.labels: {say_absent(found)}" if found.absent else "",
+        detail=f"task.labels: {say_absent(found)}" if found.absent else "",
     )
 
 

@@ -11,7 +11,7 @@ TOLERANCE = "validate.max_quarantine_fraction"
 STEPS = 10_000  # in which a share is offered: four digits behind the point
 
 CAUSES = {
-    "unknown_label": "data.labels",
+    "unknown_label": "task.labels",
     "too_short": "validate.min_characters",
     "too_long": "validate.max_characters",
     "near_duplicate": "validate.near_duplicate_similarity",

@@ -40,7 +40,7 @@ def settings(revision: Revision) -> Config:
     try:
         gate = params["validate"]
         return {
-            "task": params["task"],
+            "task": params["task"]["name"],
             "max_length": params["tokenize"]["max_length"],
             "min_characters": gate["min_characters"],
             "max_characters": gate["max_characters"],
@@ -86,7 +86,7 @@ def complete(folder: Path, reader: Reader) -> Seal:
     from mlflow.models import Model
     from mlflow.pyfunc import add_to_model
 
-    texts = made_up(folder / MODEL_PART, reader.config["task"])
+    texts = made_up(folder / MODEL_PART)
     files.write_json(folder / PROBE_PART, {"texts": texts, "probabilities": reader.predict(texts).tolist()})
     shutil.copyfile(CODE, folder / CODE_PART)
     pins = [f"{name}=={version(name)}\n" for name in ("mlflow", *LIBRARIES)]

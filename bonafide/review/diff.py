@@ -21,7 +21,7 @@ from bonafide.review.schema import LONGEST, ROWS, Change, Changes, Data, Rows, S
 Facts = dict[str, Any]
 Row = tuple[str, str | None, bytes]  # split, label, hash of the text
 COUNTS = REPORTS / "validate.json"
-CODE = ("bonafide", "stages", "tasks")
+CODE = ("bonafide", "stages")
 
 
 def word(value: object) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bonafide.params.sections import load_params
+from bonafide.params.load import load_params
 from bonafide.project import git
 from bonafide.project.console import say
 from bonafide.project.dvc_lock import read_graph

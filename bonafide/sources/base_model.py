@@ -9,11 +9,11 @@ import shutil
 import stat
 import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bonafide.params.sections import Model
-from bonafide.pretrained.dry_run import check_loads
 from bonafide.pretrained.model_files import check_model
 from bonafide.project.errors import InputError
 from bonafide.project.files import sha256
@@ -44,8 +44,10 @@ PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".h5", 
 MAX_UNPACKED = 2**36  # bytes, 64 GiB
 
 
-def fetch_base_model(model: Model, target: Path) -> dict[str, Any]:
+def fetch_base_model(model: Model, target: Path, check: Callable[[Path], None]) -> dict[str, Any]:
     """Put the model at `target`, whole or not at all; return its source, revision, hashes, architecture and licence.
+
+    `check` raises InputError for a model that the task cannot train.
 
     Raises InputError with the actual hashes where a pin is missing or wrong, NetworkError.
     """
@@ -56,7 +58,7 @@ def fetch_base_model(model: Model, target: Path) -> dict[str, Any]:
         hashes = take(source, copy)
         architecture = check_model(copy)
         check_pins(model, hashes)
-        check_loads(copy)
+        check(copy)
         if is_remote(model) and source != download_cache.entry(cache_key(model)):
             download_cache.keep(cache_key(model), [*copy.iterdir(), *source.glob(CARD)])
         facts = {

@@ -19,18 +19,18 @@ OPTIONAL = ("id", "group", "split")
 NAME = re.compile(r"(?=.{1,30}$)[\w().:/#%-]+( [\w().:/#%-]+){0,3}")  # anything else may be a row's text: not printed
 
 
-def arrange(table: pa.Table, data: Data, required: Sequence[str]) -> pa.Table:
+def arrange(table: pa.Table, data: Data, required: Mapping[str, str]) -> pa.Table:
     """The raw table: `id`, the task's `required` columns, `group` and `split` where mapped, then the slice columns.
 
     All are strings but numeric slice columns, which are float64. A missing or empty name is null; ids are unique.
     """
-    check_map(data, required)
+    check_map(data, [*required])
     columns = {"id": row_ids(table, data)}
     for name in (*required, *OPTIONAL[1:]):
         if name in data.columns:
             column, where = table[data.columns[name]], f"{data.source}: the column {data.columns[name]!r}"
-            columns[name] = texts(column, where) if name in required and name != "label" else names(column, where)
-    for theirs, ours in slice_columns(data.slices).items():
+            columns[name] = texts(column, where) if required.get(name) == "text" else names(column, where)
+    for theirs, ours in slice_columns(data.slices, required).items():
         column, where = table[theirs], f"{data.source}: the column {theirs!r}"
         values = numbers(column)
         columns[ours] = names(column, where) if values is None else values

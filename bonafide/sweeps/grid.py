@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bonafide.params.sections import Params, load_params
+from bonafide.params.load import load_params
+from bonafide.params.sections import Params
 from bonafide.project.errors import InputError
 from bonafide.project.files import write_bytes
 from bonafide.project.paths import PARAMS
@@ -89,7 +90,7 @@ def build_points(commit: str, base: str, cells: Iterable[tuple[str, ...]], seeds
         for seed in range(params.seed, params.seed + seeds):
             facts = json.dumps([commit, own, seed])
             name = f"sweep-{hashlib.sha256(facts.encode()).hexdigest()[:10]}"
-            made.append(Point(name, own, seed, params.threads, params.train.processes))
+            made.append(Point(name, own, seed, params.threads, params.machine.processes))
     return made
 
 
@@ -114,9 +115,9 @@ def _set(base: str, overrides: Sequence[str]) -> Params:
 
 def primary(base: str) -> tuple[str, str]:
     """The metric that chooses, on validation, and which way is better: ("validation/f1_macro", "max")."""
-    from bonafide.protocol import load_task
+    from bonafide.protocol import Score, load
 
-    name, direction = load_task(parse_yaml(base, str(PARAMS))["task"]).PRIMARY_METRIC
+    name, direction = load(parse_yaml(base, str(PARAMS))["task"]["name"], Score).PRIMARY_METRIC
     return f"validation/{name}", direction
 
 

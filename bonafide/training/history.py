@@ -59,12 +59,11 @@ class History:
 
 
 class Best:
-    """The best epoch so far by the primary metric; of equal ones the earlier."""
+    """The best epoch so far: of the highest metric, and of equal ones the earlier."""
 
-    def __init__(self, metric: str, direction: str) -> None:
+    def __init__(self, metric: str) -> None:
         """Nothing has been offered yet."""
         self.metric = metric
-        self.better: Callable[[float, float], bool] = float.__gt__ if direction == "max" else float.__lt__
         self.epoch = 0
         self.metrics: Metrics = {}
         self.weights: State = {}
@@ -74,7 +73,7 @@ class Best:
         self, epoch: int, metrics: Metrics, trained: Mapping[str, torch.Tensor], agree: Callable[[int], int] = int
     ) -> None:
         """Keep a copy of the weights if this epoch is better; of processes with a part each, one decides by `agree`."""
-        if agree(not self.metrics or self.better(metrics[self.metric], self.metrics[self.metric])):
+        if agree(not self.metrics or metrics[self.metric] > self.metrics[self.metric]):
             self.epoch, self.metrics, self.is_saved = epoch, metrics, False
             self.weights = {name: tensor.detach().cpu().clone() for name, tensor in trained.items()}
 

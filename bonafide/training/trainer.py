@@ -13,7 +13,6 @@ from bonafide.forward.inference import predict_all
 from bonafide.monitoring.monitor import Seen
 from bonafide.project.console import say
 from bonafide.project.errors import InputError
-from bonafide.protocol import Task
 from bonafide.stage import Stop
 from bonafide.training.checkpoints.manager import Checkpoints
 from bonafide.training.checkpoints.sharded import Parts
@@ -29,13 +28,13 @@ class Run:
     """
 
     def __init__(
-        self, engine: Engine, checkpoints: Checkpoints | Parts, task: Task, validation: Tokens, patience: int
+        self, engine: Engine, checkpoints: Checkpoints | Parts, task: Any, validation: Tokens, patience: int
     ) -> None:
         """Nothing has been trained yet."""
         self.engine, self.checkpoints, self.task, self.validation = engine, checkpoints, task, validation
         self.sharded, self.leads = isinstance(engine, ShardedEngine), engine.world.rank == 0
         self.patience, self.done, self.saved = patience, 0, 0
-        self.history, self.best = History(), Best(*task.PRIMARY_METRIC)
+        self.history, self.best = History(), Best(task.CRITERION)
 
     def resume(self) -> None:
         """Load the newest checkpoint that verifies, the same one in every process."""
@@ -101,9 +100,8 @@ class Run:
         world = self.engine.world
         if self.leads or self.sharded:
             with self.engine.watch("validation"), together():
-                metrics = self.task.score(
-                    self.validation.labels, predict_all(self.engine.model, self.validation, self.task.predict)
-                )
+                found = predict_all(self.engine.model, self.validation, self.task.probabilities)
+                metrics = self.task.validation_metrics(self.validation.labels, found)
             if self.leads:
                 self.history.add_validation(self.done, metrics)
             self.best.offer(epoch, metrics, self.engine.optimizer.trained, world.agree if self.sharded else int)

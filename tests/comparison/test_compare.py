@@ -19,7 +19,7 @@ from bonafide.comparison.markdown_table import render
 from bonafide.comparison.verdict import compare
 from bonafide.evaluation import predictions
 from bonafide.evaluation.predictions import Predictions
-from bonafide.params.sections import load_params
+from bonafide.params.load import load_params
 from bonafide.project.errors import InputError
 from bonafide.project.files import write_json
 from bonafide.project.paths import EVALUATION, PREDICTIONS, TOKENIZED, VALIDATED

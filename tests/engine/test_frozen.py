@@ -18,7 +18,7 @@ from bonafide.forward.packed_attention import layers
 from bonafide.forward.packing import enable, lay_out
 from bonafide.monitoring.monitor import computed
 from bonafide.monitoring.performance import flops_per_token
-from bonafide.tasks.classification import task
+from bonafide.tasks.classification import model as classifier
 from tests.played_worlds import in_threads
 from tests.tiny_engines import build_engine, build_model, checkpoint_activations, digest, random_tokens, train
 
@@ -212,7 +212,7 @@ def test_a_split_is_scored_as_if_it_had_gone_the_whole_way(architecture, still):
     cached = engine.frozen.cache(validation)
     assert cached.below is not None
     assert cached.labels is validation.labels
-    found, expected = (predict_all(engine.model, split, task.predict) for split in (cached, validation))
+    found, expected = (predict_all(engine.model, split, classifier.probabilities) for split in (cached, validation))
     assert np.abs(found - expected).max() <= 1e-5
 
 

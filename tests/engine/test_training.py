@@ -20,9 +20,10 @@ from bonafide.engine.optimizer import FlatAdamW
 from bonafide.engine.recipe import cut, schedule
 from bonafide.engine.vocabulary_pruning import Vocabulary
 from bonafide.forward.packing import lay_out
+from bonafide.pretrained import tokenizer
 from bonafide.project.errors import InputError
 from bonafide.project.randomness import generator
-from bonafide.tasks.classification import task
+from bonafide.tasks.classification import train as training
 from tests.tiny_engines import build_engine, build_model, checkpoint_activations, digest, random_tokens
 from tests.tiny_model import build_tiny_model
 
@@ -41,10 +42,10 @@ def base(tmp_path_factory):
 
 def build(base, dropout=0.1):
     """A classifier, and texts that tell its two classes apart."""
-    ids, _ = task.encode(TEXTS, task.load_processor(base), 32)
+    ids, _ = tokenizer.encode(TEXTS, tokenizer.load(base), 32)
     tokens = ragged.pack(ids, np.arange(64) % 2, [str(i) for i in range(64)])
     torch.manual_seed(0)
-    return task.build_model(base, ["negative", "positive"], dropout), tokens
+    return training.build_model(base, ["negative", "positive"], dropout), tokens
 
 
 def run(base, **changes):
@@ -368,15 +369,15 @@ def test_gradient_checkpointing_changes_no_bit(architecture, shards):
 
 def test_no_class_in_transformers_is_an_input_error(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "vit"}')
-    with pytest.raises(task.InputError, match="vit has no classifier"):
-        task.build_model(tmp_path, ["a", "b"], 0.1)
+    with pytest.raises(InputError, match="vit has no classifier"):
+        training.build_model(tmp_path, ["a", "b"], 0.1)
 
 
 @given(st.lists(st.text(min_size=1, max_size=80), min_size=1, max_size=5), st.integers(4, 12))
 def test_encoding_cuts_to_max_length_and_counts_what_it_cut(base, texts, max_length):
-    processor = task.load_processor(base)
-    cut, lengths = task.encode(texts, processor, max_length)
-    whole, same = task.encode(texts, processor, 10_000)
+    processor = tokenizer.load(base)
+    cut, lengths = tokenizer.encode(texts, processor, max_length)
+    whole, same = tokenizer.encode(texts, processor, 10_000)
     assert all(len(ids) <= max_length for ids in cut)
     assert lengths.tolist() == same.tolist() == [len(ids) for ids in whole]
     assert all(c[-1] == w[-1] and c[:-1] == w[: len(c) - 1] for c, w in zip(cut, whole, strict=True))
@@ -386,5 +387,5 @@ def test_weights_of_another_architecture_are_refused(base, tmp_path):
     shutil.copytree(base, tmp_path / "other")
     config = json.loads((base / "config.json").read_text())
     (tmp_path / "other/config.json").write_text(json.dumps(config | {"model_type": "distilbert"}))
-    with pytest.raises(task.InputError, match="not the weights of a distilbert"):
-        task.build_model(tmp_path / "other", ["a", "b"], 0.1)
+    with pytest.raises(InputError, match="not the weights of a distilbert"):
+        training.build_model(tmp_path / "other", ["a", "b"], 0.1)

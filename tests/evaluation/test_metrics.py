@@ -9,7 +9,7 @@ from sklearn import metrics as oracle
 from bonafide.evaluation.calibration import reliability
 from bonafide.evaluation.metrics import bin_of, from_sums, per_class, row_sums
 from bonafide.project.randomness import generator
-from bonafide.tasks.classification.task import score
+from bonafide.tasks.classification.score import score
 
 
 def cases(max_rows=60):

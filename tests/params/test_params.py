@@ -10,7 +10,8 @@ from dvc.utils.hydra import apply_overrides
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bonafide.params.sections import composed, load_params, slice_columns
+from bonafide.params.load import load_params
+from bonafide.params.sections import composed, slice_columns
 from bonafide.project.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +29,7 @@ def refusal(text: str) -> str:
 @pytest.mark.parametrize("recipe", [ROOT / "params.yaml", *sorted((ROOT / "recipes").glob("*.yaml"))])
 def test_every_recipe_is_complete(recipe):
     shutil.copy(recipe, "params.yaml")
-    assert load_params().task == "classification"
+    assert load_params().task.name in ("classification", "regression")
 
 
 @pytest.mark.parametrize(
@@ -42,24 +43,28 @@ def test_every_recipe_is_complete(recipe):
         ("learning_rate: 5.0e-5", "learning_rate: -1.0", ["train.learning_rate"]),
         ("learning_rate: 5.0e-5", "learning_rate: .nan", ["train.learning_rate"]),
         ("learning_rate: 5.0e-5", "learning_rate: .inf", ["train.learning_rate"]),
-        ("task: classification", "task: ../../etc", ["task"]),
-        ("task: classification", "task: $(touch planted)", ["task"]),
-        ("labels: [negative, positive]", "labels: [negative, negative]", ["data", "labels", "'negative'"]),
-        ("labels: [negative, positive]", "labels: negative", ["data.labels"]),
+        (
+            "name: classification",
+            "name: ../../etc",
+            ["task.name: '../../etc' is none of ours; there are classification, regression"],
+        ),
+        ("name: classification", "name: $(touch planted)", ["task.name: '$(touch planted)' is none of ours"]),
+        ("labels: [negative, positive]", "labels: [negative, negative]", ["task", "labels", "'negative'"]),
+        ("labels: [negative, positive]", "labels: negative", ["task.labels"]),
         (
             "labels: [negative, positive]",
             "labels: [negative]",
-            ["data", "labels: ['negative']: a classifier tells two"],
+            ["task", "labels: ['negative']: a classifier tells two"],
         ),
-        ("labels: [negative, positive]", "labels: []", ["data", "labels: none: a classifier tells two"]),
-        ("labels: [negative, positive]", "labels: ['no ', 'yes']", ["data", "labels: 'no ' has blanks around it"]),
+        ("labels: [negative, positive]", "labels: []", ["task", "labels: none: a classifier tells two"]),
+        ("labels: [negative, positive]", "labels: ['no ', 'yes']", ["task", "labels: 'no ' has blanks around it"]),
         (
             "labels: [negative, positive]",
             "labels: [caf\u00e9, cafe\u0301]",
-            ["data", "labels: 'caf\u00e9' is declared twice"],
+            ["task", "labels: 'caf\u00e9' is declared twice"],
         ),
-        ("labels: [negative, positive]", "labels: [[a], b]", ["data.labels.0"]),
-        ("labels: [negative, positive]", "labels: ['', b]", ["data.labels.0"]),
+        ("labels: [negative, positive]", "labels: [[a], b]", ["task.labels.0"]),
+        ("labels: [negative, positive]", "labels: ['', b]", ["task.labels.0"]),
         ("slices: [domain, rating, rating_sd]", "slices: [n, n]", ["data", "slices: 'n' is declared twice"]),
         ("personal_data: mask", "personal_data: hide", ["validate.personal_data"]),
         ("seed: 1 ", "seed: -1 ", ["seed"]),
@@ -129,7 +134,7 @@ def test_every_field_is_read_by_a_stage_or_a_command():
 
 def read_labels(written: str) -> list[str]:
     Path("params.yaml").write_text(TEXT.replace("labels: [negative, positive]", f"labels: {written}"), encoding="utf-8")
-    return load_params().data.labels
+    return load_params().task.labels
 
 
 @pytest.mark.parametrize(
@@ -169,11 +174,11 @@ def test_a_label_is_what_is_written(written, labels):
 def test_a_label_that_yaml_knows_by_another_spelling_is_to_be_quoted(written, shown, meaning):
     line = refusal(TEXT.replace("labels: [negative, positive]", f"labels: {written}"))
     assert line == (
-        f"params.yaml:16: data.labels: {shown} is {meaning} to YAML: quote it as the table spells it, as in '{shown}'"
+        f"params.yaml:6: task.labels: {shown} is {meaning} to YAML: quote it as the table spells it, as in '{shown}'"
     )
     quoted = f"labels: ['{shown}', other]"
     Path("params.yaml").write_text(TEXT.replace("labels: [negative, positive]", quoted))
-    assert load_params().data.labels == [shown, "other"]
+    assert load_params().task.labels == [shown, "other"]
 
 
 @pytest.mark.parametrize(
@@ -181,18 +186,18 @@ def test_a_label_that_yaml_knows_by_another_spelling_is_to_be_quoted(written, sh
     [
         ("['01', '1']", "train.epochs=3", ["01", "1"]),
         ("[false, true]", "train.epochs=3", ["false", "true"]),
-        ("[a, b]", "data.labels=[01,02]", ["01", "02"]),
-        ("[a, b]", "data.labels=[true,false]", ["true", "false"]),
-        ("[a, b]", "data.labels=['1.0',2]", ["1.0", "2"]),
-        ("[a, b]", "data.labels=[1.0,2]", "1.0 is the same as 1 to YAML"),
-        ("[a, b]", "data.labels=[null,b]", "an empty label is nothing to YAML: quote it as the table spells it"),
+        ("[a, b]", "task.labels=[01,02]", ["01", "02"]),
+        ("[a, b]", "task.labels=[true,false]", ["true", "false"]),
+        ("[a, b]", "task.labels=['1.0',2]", ["1.0", "2"]),
+        ("[a, b]", "task.labels=[1.0,2]", "1.0 is the same as 1 to YAML"),
+        ("[a, b]", "task.labels=[null,b]", "an empty value is nothing to YAML: quote it as the table spells it"),
     ],
 )
 def test_labels_survive_an_experiment_and_one_can_set_them(written, override, labels):
     Path("params.yaml").write_text(TEXT.replace("labels: [negative, positive]", f"labels: {written}"))
     apply_overrides("params.yaml", [override])  # what `dvc exp run -S` does to the file
     if isinstance(labels, list):
-        assert load_params().data.labels == labels
+        assert load_params().task.labels == labels
     else:
         with pytest.raises(InputError, match=labels):
             load_params()
@@ -267,8 +272,8 @@ def test_labels_of_another_kind_are_refused_in_one_line(data):
 
 
 def test_slices_called_as_our_columns_are_told_apart_from_them():
-    assert slice_columns(["domain", "group"]) == {"domain": "domain", "group": "group (slice)"}
-    assert slice_columns(["split", "split (slice)", "length"]) == {
+    assert slice_columns(["domain", "group"], []) == {"domain": "domain", "group": "group (slice)"}
+    assert slice_columns(["split", "split (slice)", "length"], ["text"]) == {
         "split": "split (slice) (slice)",
         "split (slice)": "split (slice)",
         "length": "length",

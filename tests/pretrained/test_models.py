@@ -15,14 +15,15 @@ from bonafide.engine.vocabulary_pruning import Vocabulary
 from bonafide.forward.inference import predict_all
 from bonafide.forward.packing import pad
 from bonafide.params.sections import Model
+from bonafide.pretrained import tokenizer
 from bonafide.pretrained.dry_run import check_loads, positions
 from bonafide.pretrained.padding import reads_padding, separate
 from bonafide.project.errors import InputError
 from bonafide.project.files import sha256
 from bonafide.project.paths import BASE_MODEL, MODEL, TOKENIZED
-from bonafide.protocol import load_task
 from bonafide.sources.base_model import fetch_base_model
-from bonafide.tasks.classification import task
+from bonafide.tasks.classification import model as classifier
+from bonafide.tasks.classification import train as training
 from bonafide.training.saved_model import Sample
 from dev import models, zoo
 
@@ -39,7 +40,7 @@ def build(name, folder="base", **changes):
 
 
 def tokens(folder, texts=TEXTS, most=40):
-    ids, _ = task.encode(texts, task.load_processor(folder), most)
+    ids, _ = tokenizer.encode(texts, tokenizer.load(folder), most)
     return ragged.pack(ids, np.arange(len(ids)) % 2, [str(i) for i in range(len(ids))])
 
 
@@ -97,7 +98,7 @@ def test_every_way_to_train_works_or_is_refused_in_one_line(name, recipe):
 @pytest.mark.parametrize("name", ["bert", "roberta", "gpt2", "llama", "albert", "t5", "bart", "mbart", "fnet"])
 def test_the_vocabulary_is_cut_only_where_no_logit_changes(name):
     folder = build(name)
-    model = task.build_model(folder, LABELS, 0.0).eval()
+    model = training.build_model(folder, LABELS, 0.0).eval()
     texts, rows = tokens(folder), np.arange(4)
     with torch.no_grad():
         expected = model(**pad(texts, rows, model).inputs).logits
@@ -114,7 +115,7 @@ def test_the_vocabulary_is_cut_only_where_no_logit_changes(name):
 @pytest.mark.parametrize("name", ["gpt2", "bert"])
 def test_a_model_that_compares_ids_keeps_its_whole_table(name):
     folder = build(name)
-    model = task.build_model(folder, LABELS, 0.0).eval()
+    model = training.build_model(folder, LABELS, 0.0).eval()
     whole = model.forward
 
     def forward(input_ids, **rest):
@@ -135,16 +136,16 @@ def test_a_model_that_compares_ids_keeps_its_whole_table(name):
 def validated(name, monkeypatch):
     """A model in training, and its base's validation split on disk."""
     folder = build(name, str(BASE_MODEL))
-    task.settle_processor(folder)
+    tokenizer.settle(folder)
     texts = tokens(folder)
-    ragged.write(TOKENIZED / "validation", texts)
-    return task.build_model(folder, LABELS, 0.0), texts
+    ragged.write(TOKENIZED / "validation", texts.arrays)
+    return training.build_model(folder, LABELS, 0.0), texts
 
 
 @pytest.mark.parametrize("name", ["bert", "gpt2", "t5"])
 def test_a_saved_model_with_other_words_is_found_out(name, monkeypatch):
     model, texts = validated(name, monkeypatch)
-    sample = Sample(model, texts, load_task("classification"))
+    sample = Sample(model, texts, training)
     model.save_pretrained(MODEL)
     sample.check()
     with torch.no_grad():
@@ -181,7 +182,7 @@ def test_a_head_is_as_fresh_as_if_there_had_been_none(name, old):
     for number, options in enumerate(({}, {"head": True, **old})):
         folder = build(name, f"base{number}", **options)
         torch.manual_seed(3)
-        model = task.build_model(folder, LABELS, 0.1)
+        model = training.build_model(folder, LABELS, 0.1)
         assert model.config.problem_type in (None, "single_label_classification")
         head = {n: p for n, p in model.named_parameters() if not n.startswith(f"{model.base_model_prefix}.")}
         weights.append(head)
@@ -191,7 +192,7 @@ def test_a_head_is_as_fresh_as_if_there_had_been_none(name, old):
 
 def test_a_model_of_several_labels_a_text_becomes_one_of_a_single_label(tmp_path):
     folder = build("distilbert", head=True, num_labels=2, problem_type="multi_label_classification")
-    model = task.build_model(folder, LABELS, 0.1)
+    model = training.build_model(folder, LABELS, 0.1)
     model.save_pretrained(MODEL)
     AutoTokenizer.from_pretrained(folder).save_pretrained(MODEL)
     given = pipeline("text-classification", model=str(MODEL), top_k=None)(["good film"])[0]
@@ -206,10 +207,10 @@ def test_a_model_of_several_labels_a_text_becomes_one_of_a_single_label(tmp_path
 def test_a_decoder_without_a_token_to_pad_with_gets_one_that_is_saved(name):
     folder = build(name)
     assert AutoTokenizer.from_pretrained(folder).pad_token_id is None
-    task.settle_processor(folder)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    assert tokenizer.pad_token_id == tokenizer.eos_token_id
-    task.build_model(folder, LABELS, 0.0).save_pretrained(MODEL)
+    tokenizer.settle(folder)
+    settled = AutoTokenizer.from_pretrained(folder)
+    assert settled.pad_token_id == settled.eos_token_id
+    training.build_model(folder, LABELS, 0.0).save_pretrained(MODEL)
     assert AutoConfig.from_pretrained(MODEL).pad_token_id == tokenizer.pad_token_id
     tokenizer.save_pretrained(MODEL)
     classify = pipeline("text-classification", model=str(MODEL), top_k=None)
@@ -221,7 +222,7 @@ def test_a_decoder_without_a_token_to_pad_with_gets_one_that_is_saved(name):
 def test_a_tokenizer_that_pads_has_its_files_left_alone():
     folder = build("bert")
     before = {path.name: sha256(path) for path in folder.iterdir()}
-    task.settle_processor(folder)
+    tokenizer.settle(folder)
     assert {path.name: sha256(path) for path in folder.iterdir()} == before
 
 
@@ -233,25 +234,25 @@ def edit_json(path, **changes):
 def test_a_tokenizer_pads_where_the_model_is_trained_to(name, declared, settled):
     folder = build(name)
     edit_json(folder / "tokenizer_config.json", padding_side=declared)
-    task.settle_processor(folder)
+    tokenizer.settle(folder)
     assert AutoTokenizer.from_pretrained(folder).padding_side == settled
 
 
 def test_a_head_that_looks_for_padding_looks_for_the_tokenizers(tmp_path):
     folder = build("gemma")  # its tokenizer pads with 0
     edit_json(folder / "config.json", pad_token_id=3)
-    assert task.build_model(folder, LABELS, 0.0).config.pad_token_id == 0
+    assert training.build_model(folder, LABELS, 0.0).config.pad_token_id == 0
     folder = build("roberta", "other")  # its positions count from the padding of the config
     edit_json(folder / "config.json", pad_token_id=3)
-    assert task.build_model(folder, LABELS, 0.0).config.pad_token_id == 3
+    assert training.build_model(folder, LABELS, 0.0).config.pad_token_id == 3
 
 
 @pytest.mark.parametrize("name", ["fnet", "convbert", "t5gemma", "mobilebert"])
 def test_a_text_beside_longer_ones_gets_what_it_gets_alone(name):
     folder = build(name)
     texts = tokens(folder, TEXTS[:8])
-    probe = task.probe(folder)
-    model = task.build_model(folder, LABELS, 0.0).eval()
+    probe = tokenizer.probe(folder)
+    model = training.build_model(folder, LABELS, 0.0).eval()
     assert reads_padding(model, probe)
     assert separate(model, probe)
     with torch.no_grad():
@@ -263,11 +264,11 @@ def test_a_text_beside_longer_ones_gets_what_it_gets_alone(name):
 @pytest.mark.parametrize("name", ["bert", "gpt2", "bart", "xlnet"])
 def test_most_models_know_their_padding(name):
     folder = build(name)
-    assert not separate(task.build_model(folder, LABELS, 0.0), task.probe(folder))
+    assert not separate(training.build_model(folder, LABELS, 0.0), tokenizer.probe(folder))
 
 
 def test_a_sparse_attention_that_gives_up_at_the_first_short_batch_is_whole_from_the_start():
-    model = task.build_model(build("big_bird"), LABELS, 0.0)
+    model = training.build_model(build("big_bird"), LABELS, 0.0)
     assert model.config.attention_type == "original_full"
 
 
@@ -283,11 +284,11 @@ POSITIONS |= {"longformer": 62, "funnel": 200, "mpnet": 62, "nystromformer": 64,
 )
 def test_the_most_tokens_are_those_that_the_model_takes(name, most):
     folder = build(name)
-    found = positions(folder, 200)
+    found = positions(folder, classifier.HEAD, 200)
     assert found == most
     text = tokens(folder, ["good film " * 200], found)
-    model = task.build_model(folder, LABELS, 0.0)
-    assert np.isfinite(predict_all(model, text, task.predict)).all()
+    model = training.build_model(folder, LABELS, 0.0)
+    assert np.isfinite(predict_all(model, text, classifier.probabilities)).all()
 
 
 # Tokenizers of Python alone
@@ -296,11 +297,11 @@ def test_the_most_tokens_are_those_that_the_model_takes(name, most):
 @pytest.mark.parametrize(("name", "python"), [("roberta", "PhobertTokenizer"), ("bert", "BertJapaneseTokenizer")])
 def test_a_python_tokenizer_is_cut_and_counted_as_a_fast_one(name, python):
     folder = build(name, python=python)
-    check_loads(folder)
-    processor = task.load_processor(folder)
+    check_loads(folder, classifier.HEAD)
+    processor = tokenizer.load(folder)
     assert not processor.is_fast
-    cut, lengths = task.encode(TEXTS[:9], processor, 12)
-    whole, same = task.encode(TEXTS[:9], processor, 10_000)
+    cut, lengths = tokenizer.encode(TEXTS[:9], processor, 12)
+    whole, same = tokenizer.encode(TEXTS[:9], processor, 10_000)
     assert lengths.tolist() == same.tolist() == [len(ids) for ids in whole]
     assert max(lengths) > 12
     assert all(len(c) == min(12, len(w)) and c[-1] == w[-1] for c, w in zip(cut, whole, strict=True))
@@ -328,7 +329,7 @@ def test_widths_under_any_name_are_taken(name):
 def test_a_trained_head_of_any_size_is_taken():
     folder = build("bert", head=True, num_labels=7)
     edit_json(folder / "config.json", id2label={"0": "a", "1": "b"}, label2id={"a": 0, "b": 1})
-    check_loads(folder)
+    check_loads(folder, classifier.HEAD)
 
 
 def test_a_tokenizer_whose_package_is_not_there_is_refused_by_the_packages_name():
@@ -340,7 +341,7 @@ def test_a_tokenizer_whose_package_is_not_there_is_refused_by_the_packages_name(
 def test_an_architecture_that_classifies_no_texts_is_refused():
     folder = build("bert")
     edit_json(folder / "config.json", model_type="vit")
-    refuse(folder, r"vit has no classifier of texts in transformers")
+    refuse(folder, r"vit has no sequence classification in transformers")
 
 
 def test_an_architecture_that_trains_on_whole_positions_only_is_refused():

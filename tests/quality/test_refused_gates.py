@@ -30,7 +30,7 @@ def test_labels_that_are_spelled_otherwise_are_named_with_their_counts_in_one_li
     write(relabel(make(), ["1", "2"]))
     lines = refuse(replace(default, data=replace(default.data, labels=["01", "2.0"])))
     assert lines[0] == (
-        "declared_labels, rows as they came: expected that every declared label is in the table; data.labels: "
+        "declared_labels, rows as they came: expected that every declared label is in the table; task.labels: "
         "'01' is in no row: did you mean '1' (300 rows)?; '2.0' is in no row: did you mean '2' (300 rows)?; "
         f"not declared: '1' in 300 rows, '2' in 300 rows; see {PAGE}"
     )
@@ -53,7 +53,7 @@ def test_a_label_that_is_not_declared_is_named_where_it_is_let_through_and_where
         row["label"] = "Negative"
     write(rows)
     validate(default)
-    assert f"data.labels: not declared: 'Negative' in 20 rows; see {PAGE}" in capsys.readouterr().err
+    assert f"task.labels: not declared: 'Negative' in 20 rows; see {PAGE}" in capsys.readouterr().err
     page = PAGE.read_text(encoding="utf-8")
     assert "20 of 600 are not (5.00% may): not declared: &#39;Negative&#39; in 20 rows" in page
     assert "<td>data.labels</td>" in page

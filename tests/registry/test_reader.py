@@ -10,10 +10,13 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from bonafide.datasets import ragged
 from bonafide.forward import packing
 from bonafide.forward.inference import predict_all
+from bonafide.pretrained import tokenizer
 from bonafide.project.errors import InputError
 from bonafide.quality import pii
 from bonafide.registry.serving.predictor import REQUEST, drift, fault, load, made_up, mask, refuse
-from bonafide.tasks.classification import systems, task
+from bonafide.tasks.classification import model as classifier
+from bonafide.tasks.classification import systems
+from bonafide.tasks.classification import train as training
 from tests.tiny_model import build_tiny_model
 
 CONFIG = {"task": "classification", "max_length": 8, "min_characters": 1, "max_characters": 200, "mask": True}
@@ -25,7 +28,7 @@ def folder(tmp_path_factory):
     """A classifier with its tokenizer, as train leaves it."""
     made = tmp_path_factory.mktemp("model")
     build_tiny_model(made / "base", TEXTS)
-    model = task.build_model(made / "base", ["no", "yes"], 0.0)
+    model = training.build_model(made / "base", ["no", "yes"], 0.0)
     model.save_pretrained(made / "model")
     AutoTokenizer.from_pretrained(made / "base").save_pretrained(made / "model")
     return made / "model"
@@ -37,12 +40,12 @@ def reader(folder, one_thread):
 
 
 def test_raw_texts_get_the_bits_that_evaluate_gives(folder, reader):
-    processor = task.load_processor(folder)
-    ids, _ = task.encode(TEXTS, processor, 8)
+    processor = tokenizer.load(folder)
+    ids, _ = tokenizer.encode(TEXTS, processor, 8)
     tokens = ragged.pack(ids, np.zeros(len(ids), dtype=np.int64), ["a", "b", "c", "d"])
     model = systems.load(AutoModelForSequenceClassification, folder)
     packing.enable(model)
-    assert (reader.predict(TEXTS) == predict_all(model, tokens, task.predict)).all()
+    assert (reader.predict(TEXTS) == predict_all(model, tokens, classifier.probabilities)).all()
     assert reader.labels == ["no", "yes"]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-from bonafide.params.sections import load_params
+from bonafide.params.load import load_params
 from bonafide.project.files import read_json, write_csv, write_json, write_text
 from bonafide.project.paths import EVALUATION, FINDINGS, HISTORY, REPORTS, SOURCES
 from bonafide.reporting import figures
@@ -204,7 +204,7 @@ def test_same_inputs_give_same_bytes_in_another_process_place_zone_and_hash_seed
     there = tmp_path / "elsewhere"
     write_inputs(there, facts)
     run = (
-        "from bonafide.params.sections import load_params; from stages.report import report;"
+        "from bonafide.params.load import load_params; from stages.report import report;"
         f"report(load_params(__import__('pathlib').Path({str(ROOT / 'params.yaml')!r})))"
     )
     environment = {

@@ -111,7 +111,7 @@ def test_params_are_told_by_key_and_file_in_the_form_that_a_comment_takes(tmp_pa
     )
     found = params(base, head, [recipe])
     assert [(change.key, change.base, change.head) for change in found.shown] == [
-        ("data.labels", '["a", "b"]', '["a", "|@x"]'),
+        ("task.labels", '["a", "b"]', '["a", "|@x"]'),
         ("train.epochs", "2", "3"),
         ("train.rate", "1e-05", None),
     ]

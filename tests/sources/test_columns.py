@@ -23,7 +23,7 @@ def raw(table, slices, columns=COLUMNS):
     data = Data(
         source="t", downloads=[], columns=columns, sample=1, slices=list(slices), quotes="auto", labels=["0", "1"]
     )
-    return arrange(plain_types(pa.table(table), "t"), data, ("text", "label"))
+    return arrange(plain_types(pa.table(table), "t"), data, {"text": "text", "label": "category"})
 
 
 def sliced(values, kind=None):

@@ -38,7 +38,7 @@ def raw(source, columns=PLAIN, slices=(), quotes="auto"):
         quotes=quotes,
         labels=["0", "1"],
     )
-    return arrange(read_source(data).table, data, ("text", "label"))
+    return arrange(read_source(data).table, data, {"text": "text", "label": "category"})
 
 
 def write(name, content):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bonafide.params.sections import load_params
+from bonafide.params.load import load_params
 from bonafide.sources.package_index import source_distribution
 
 ROOT = Path(__file__).parents[2]

@@ -15,12 +15,13 @@ from transformers import AutoModelForSequenceClassification
 from bonafide.datasets import ragged
 from bonafide.evaluation import predictions
 from bonafide.evaluation.predictions import Predictions
-from bonafide.params.sections import load_params
+from bonafide.params.load import load_params
+from bonafide.pretrained import tokenizer
 from bonafide.project.errors import InputError
 from bonafide.project.files import read_json, write_json
 from bonafide.project.paths import BASE_MODEL, EVALUATION, MODEL, PREDICTIONS, REPORTS, TOKENIZED, VALIDATED
 from bonafide.project.randomness import generator
-from bonafide.protocol import load_task
+from bonafide.tasks.classification import score
 from stages.evaluate import evaluate, measure
 from tests.project import ROOT, reviews
 from tests.tiny_model import build_tiny_model
@@ -53,12 +54,11 @@ def table(split, rows):
 
 
 def write_split(split, rows, processor):
-    task = load_task("classification")
     VALIDATED.mkdir(parents=True, exist_ok=True)
     pq.write_table(rows, VALIDATED / f"{split}.parquet")
-    texts, _ = task.encode(rows["text"].to_pylist(), processor, 32)
+    texts, _ = tokenizer.encode(rows["text"].to_pylist(), processor, 32)
     targets = np.array([LABELS.index(label) for label in rows["label"].to_pylist()])
-    ragged.write(TOKENIZED / split, ragged.pack(texts, targets, rows["id"].to_pylist()))
+    ragged.write(TOKENIZED / split, ragged.pack(texts, targets, rows["id"].to_pylist()).arrays)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def made(tmp_path_factory):
         AutoModelForSequenceClassification.from_pretrained(BASE_MODEL, num_labels=2).save_pretrained(MODEL)
         shutil.copytree(BASE_MODEL, TOKENIZED / "processor")
         write_json(TOKENIZED / "labels.json", LABELS)
-        processor = load_task("classification").load_processor(BASE_MODEL)
+        processor = tokenizer.load(BASE_MODEL)
         start = 0
         for split, size in SIZES.items():
             write_split(split, table(split, rows[start : start + size]), processor)
@@ -104,8 +104,7 @@ def measured(systems, labels, order=None, **changes):
     )
     tokens = ragged.pack([[1] * (3 + int(row) % 20) for row in order], labels[order], split.ids)
     chosen = replace(params(), evaluate=replace(params().evaluate, bootstrap_samples=400, **changes))
-    task = load_task("classification")
-    return measure(chosen, task, LABELS, {"test": split}, {"test": tokens}, {"test": rows})
+    return measure(chosen, score, LABELS, {"test": split}, {"test": tokens}, {"test": rows})
 
 
 def sure(labels, share, seed):
@@ -160,7 +159,7 @@ def test_every_row_but_those_of_train_is_stored_with_probabilities_that_sum_to_1
 
 def test_the_model_is_the_one_that_was_trained(outputs):
     _, folder = outputs
-    tokens = ragged.read(folder / TOKENIZED / "test")
+    tokens = ragged.read_tokens(folder / TOKENIZED / "test")
     model = AutoModelForSequenceClassification.from_pretrained(folder / MODEL)
     with torch.inference_mode():
         alone = [

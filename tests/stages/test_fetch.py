@@ -12,8 +12,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from bonafide.params.load import load_params
 from bonafide.params.pins import Link
-from bonafide.params.sections import Data, Model, load_params
+from bonafide.params.sections import Data, Model
 from bonafide.project.errors import InputError
 from bonafide.project.files import sha256
 from bonafide.project.paths import BASE_MODEL, RAW_TABLE, SOURCES

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from ruamel.yaml import YAML
 
-from bonafide.params.sections import load_params
+from bonafide.params.load import load_params
 from bonafide.project.console import printable
 from bonafide.project.paths import REPORTS
 from stages.report import report

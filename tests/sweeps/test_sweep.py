@@ -38,7 +38,7 @@ TOY = """
 import json, os, sys, time, uuid
 from pathlib import Path
 from bonafide.project.environment import die_with_parent
-from bonafide.params.sections import load_params
+from bonafide.params.load import load_params
 die_with_parent()
 def note(kind, facts):  # whole or not there: the test reads while others write
     path = Path(os.environ["SEEN"]) / f"{uuid.uuid4().hex}.{kind}"

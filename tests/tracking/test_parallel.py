@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from bonafide.params.sections import load_params
+from bonafide.params.load import load_params
 from tests import clone_worker
 from tests.project import small_project
 from tests.stores import mlflow_server, postgres, wait_for

@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 
 from bonafide.datasets import ragged
-from bonafide.forward.inference import predict_all
+from bonafide.pretrained import tokenizer
 from bonafide.pretrained.model_files import check_model
 from bonafide.project.arrays import Floats
 from bonafide.project.errors import InputError
-from bonafide.protocol import load_task
 from bonafide.quality import pii
-from bonafide.tasks.classification import systems
+from bonafide.tasks.classification import model as own
 
 Config = dict[str, Any]
 
@@ -40,15 +39,14 @@ class Reader:
 def load(folder: Path, config: Config) -> Reader:
     """Load a safetensors model; raise InputError where it is damaged or wants to run code of its own."""
     check_model(folder)
-    task = load_task(config["task"])
-    processor = task.load_processor(folder)
-    model = systems.load_classifier(task, folder)
+    processor = tokenizer.load(folder)
+    model = own.load(folder)
 
     def predict(texts: Sequence[str]) -> Floats:
         masked = mask(texts) if config["mask"] else texts
-        ids, _ = task.encode(masked, processor, config["max_length"])
+        ids, _ = tokenizer.encode(masked, processor, config["max_length"])
         tokens = ragged.pack(ids, np.zeros(len(ids), dtype=np.int64), [""] * len(ids))
-        return predict_all(model, tokens, task.predict)
+        return own.predict(model, tokens)["probabilities"]
 
     labels = [str(model.config.id2label[index]) for index in range(model.config.num_labels)]
     return Reader(labels, config, predict)
@@ -60,9 +58,9 @@ def mask(texts: Sequence[str]) -> list[str]:
     return pii.mask_rows((list(texts), everywhere))[0]
 
 
-def made_up(folder: Path, task: str, texts: int = 16, words: int = 12) -> list[str]:
+def made_up(folder: Path, texts: int = 16, words: int = 12) -> list[str]:
     """Random words of a model's vocabulary, the same for the same vocabulary."""
-    processor = load_task(task).load_processor(folder)
+    processor = tokenizer.load(folder)
     ids = np.random.default_rng(0).integers(0, len(processor), (texts, words)).tolist()
     return [f"{processor.decode(row, skip_special_tokens=True)} {number}" for number, row in enumerate(ids)]
 

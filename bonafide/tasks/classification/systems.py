@@ -1,38 +1,32 @@
 """The four systems that are compared: the model, its shell, TF-IDF and the majority class."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
-from transformers import AutoModel, AutoModelForSequenceClassification
+from transformers import AutoModel
 
 from bonafide.datasets.ragged import Tokens
-from bonafide.forward import packing
 from bonafide.forward.inference import load, predict_all
-from bonafide.pretrained import classifier
-from bonafide.pretrained.padding import separate
+from bonafide.pretrained import heads
 from bonafide.project.arrays import Floats, Ints
 from bonafide.project.paths import BASE_MODEL, MODEL
-from bonafide.protocol import Task
-from bonafide.tasks.classification import baselines
+from bonafide.tasks.classification import baselines, score
+from bonafide.tasks.classification import model as own
 
 BySplit = dict[str, Floats]
 
 
-def predict(
-    task: Task, tokens: Mapping[str, Tokens], texts: Mapping[str, Sequence[str]], classes: int
-) -> dict[str, BySplit]:
+def predict(tokens: Mapping[str, Tokens], texts: Mapping[str, Sequence[str]], classes: int) -> dict[str, BySplit]:
     """Class probabilities (n, classes) of each system on each split but train, from all splits' tokens and texts."""
     labels = {split: found.labels for split, found in tokens.items()}
     evaluated = {split: found for split, found in tokens.items() if split != "train"}
 
     def quality(labels: Ints, probabilities: Floats) -> float:
-        metric, direction = task.PRIMARY_METRIC
-        return task.score(labels, probabilities)[metric] * (1 if direction == "max" else -1)
+        metric, direction = score.PRIMARY_METRIC
+        return score.score(labels, probabilities)[metric] * (1 if direction == "max" else -1)
 
-    model = load_classifier(task, MODEL)
-    ours = {split: predict_all(model, found, task.predict) for split, found in evaluated.items()}
-    base = load(AutoModel, BASE_MODEL, config=classifier.read_config(BASE_MODEL))
+    model = own.load(MODEL)
+    ours = {split: own.predict(model, found)["probabilities"] for split, found in evaluated.items()}
+    base = load(AutoModel, BASE_MODEL, config=heads.read_config(BASE_MODEL, own.HEAD))
     if base.config.is_encoder_decoder:
         base = base.get_encoder()
     views = {split: predict_all(base, found, baselines.embed) for split, found in tokens.items()}
@@ -47,11 +41,3 @@ def predict(
             split: baselines.majority(labels["train"], len(found), classes) for split, found in evaluated.items()
         },
     }
-
-
-def load_classifier(task: Task, folder: Path) -> Any:
-    """A trained model that takes packed batches if it can, and padded ones if not."""
-    model = load(AutoModelForSequenceClassification, folder)
-    separate(model, task.probe(folder))
-    packing.enable(model)
-    return model

@@ -1,4 +1,8 @@
-"""A base model as transformers makes a classifier of it: config, weights, and a head that is always a fresh one."""
+"""A base model with a fresh head, as transformers makes it: config, weights, and which of them lack.
+
+`head` is the name of transformers' mapping from configs to classes, as SEQUENCE_CLASSIFICATION in
+`MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING`.
+"""
 
 import copy
 import inspect
@@ -11,30 +15,41 @@ from bonafide.pretrained.model_files import read_shapes, weights
 from bonafide.project.errors import InputError
 
 
-def read_config(source: Path) -> Any:
-    """A folder's config, which pads as its tokenizer does; raise InputError where it is none of a classifier's."""
-    config = declared_config(source)
-    _set_padding(config, source)
+def read_config(source: Path, head: str) -> Any:
+    """A folder's config, which pads as its tokenizer does; raise InputError where it has no class with such a head."""
+    config = declared_config(source, head)
+    _set_padding(config, source, head)
     return config
 
 
-def declared_config(source: Path) -> Any:
+def declared_config(source: Path, head: str) -> Any:
     """A folder's config as it is."""
-    from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoConfig
+    from transformers import AutoConfig
 
     try:
         config = AutoConfig.from_pretrained(source, local_files_only=True)
     except Exception as error:  # noqa: BLE001 - each architecture checks its own
         reason = " ".join(str(error).split())[:160]
         raise InputError(f"base model: config.json: transformers does not read it ({reason})") from None
-    if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
-        raise InputError(f"base model: {config.model_type} has no classifier of texts in transformers")
+    if type(config) not in _classes(head):
+        raise InputError(f"base model: {config.model_type} has no {words(head)} in transformers")
     return config
 
 
-def _set_padding(config: Any, source: Path) -> None:
+def words(head: str) -> str:
+    """A head as people call it."""
+    return head.lower().replace("_", " ")
+
+
+def _classes(head: str) -> Any:
+    import transformers
+
+    return getattr(transformers, f"MODEL_FOR_{head}_MAPPING")
+
+
+def _set_padding(config: Any, source: Path, head: str) -> None:
     """Pad with the tokenizer's token where config.json names none, or another than a head that looks for it gets."""
-    text, looks = config.get_text_config(), "pad_token_id" in inspect.getsource(classifier(config).forward)
+    text, looks = config.get_text_config(), "pad_token_id" in inspect.getsource(with_head(config, head).forward)
     named = getattr(text, "pad_token_id", None)
     declared = named if isinstance(named, int) else -1
     if not looks and 0 <= declared < getattr(text, "vocab_size", math.inf):
@@ -44,18 +59,16 @@ def _set_padding(config: Any, source: Path) -> None:
         config.pad_token_id = text.pad_token_id = padding
 
 
-def build(config: Any, source: Path | None, **options: Any) -> tuple[Any, dict[str, Any]]:
-    """A classifier with the weights of a folder, or of `state_dict`, in fp32, and what transformers says of them."""
+def build(config: Any, head: str, source: Path | None, **options: Any) -> tuple[Any, dict[str, Any]]:
+    """A model with the weights of a folder, or of `state_dict`, in fp32, and what transformers says of them."""
     options |= {"output_loading_info": True, "dtype": "float32", "use_safetensors": True, "local_files_only": True}
-    model, info = classifier(config).from_pretrained(source, config=config, **options)
+    model, info = with_head(config, head).from_pretrained(source, config=config, **options)
     return model, info
 
 
-def classifier(config: Any) -> Any:
-    """The class of transformers that classifies with such a config."""
-    from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
-
-    return MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)]
+def with_head(config: Any, head: str) -> Any:
+    """The class of transformers that has such a config and head."""
+    return _classes(head)[type(config)]
 
 
 def missing(model: Any, info: dict[str, Any]) -> list[str]:
@@ -64,21 +77,21 @@ def missing(model: Any, info: dict[str, Any]) -> list[str]:
     return sorted(key for key in info["missing_keys"] if key.startswith(encoder) and "pooler" not in key)
 
 
-def fresh(config: Any, source: Path) -> dict[str, Any]:
-    """What a model is loaded from: a folder; or, where that was trained to classify, its weights without the head."""
+def fresh(config: Any, head: str, source: Path) -> dict[str, Any]:
+    """What a model is loaded from: a folder; or, where that has a trained head, its weights without that."""
     from safetensors.torch import load_file
 
     files = weights(source)
     there = {name for file in files for name in read_shapes(file)}
-    outputs, head = _head(config)
+    outputs, lost = _head(config, head)
     if not there & outputs:
         return {"source": source}
     state = {name: tensor for file in files for name, tensor in load_file(file).items()}
-    return {"source": None, "state_dict": {name: tensor for name, tensor in state.items() if name not in head}}
+    return {"source": None, "state_dict": {name: tensor for name, tensor in state.items() if name not in lost}}
 
 
-def _head(config: Any) -> tuple[set[str], set[str]]:
-    """The names of a classifier's last weights, which are as many as its labels, and of all outside of its encoder."""
+def _head(config: Any, head: str) -> tuple[set[str], set[str]]:
+    """The names of a head's last weights, which are as many as its labels, and of all outside of its encoder."""
     import torch
 
     shapes = []
@@ -86,7 +99,7 @@ def _head(config: Any) -> tuple[set[str], set[str]]:
         other = copy.deepcopy(config)
         other.num_labels = labels
         with torch.device("meta"), torch.random.fork_rng(devices=[]):
-            model = classifier(config)(other)
+            model = with_head(config, head)(other)
         shapes.append({name: tensor.shape for name, tensor in model.state_dict().items()})
     encoder = f"{model.base_model_prefix}."
     outputs = {name for name, shape in shapes[0].items() if shape != shapes[1][name]}

@@ -1,0 +1,80 @@
+"""Fine-tune a text classifier: the base model with a fresh head, cross-entropy, the best epoch by macro F1."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bonafide.pretrained import heads
+from bonafide.project.arrays import Floats, Ints, Metrics
+from bonafide.project.errors import InputError
+from bonafide.tasks.classification.model import HEAD, probabilities, probe, stock
+from bonafide.training.fit import fit
+
+__all__ = ["build_model", "loss", "probabilities", "probe", "stock", "train", "validation_metrics"]
+
+PARALLEL = True
+CRITERION = "f1_macro"
+"""The validation metric that chooses the best epoch; more is better."""
+
+
+def train(params: Any, *, state: Path) -> Metrics:
+    """Fine-tune the base model with the engine; return the best epoch's validation metrics."""
+    return fit(sys.modules[__name__], params, state)
+
+
+def validation_metrics(labels: Ints, predictions: Floats) -> Metrics:
+    """Accuracy, macro F1 over the classes that are there, and log-loss in nats, of class probabilities (n, classes).
+
+    Training has formulas of its own, so that it does not depend on how a model is scored.
+    """
+    classes, chosen = predictions.shape[1], predictions.argmax(axis=1)
+    hits, predicted, actual = (np.bincount(x, minlength=classes) for x in (labels[chosen == labels], chosen, labels))
+    present = actual > 0
+    certainty = np.maximum(predictions[np.arange(len(labels)), labels], np.finfo(np.float64).eps)
+    return {
+        "accuracy": float((chosen == labels).mean()),
+        "f1_macro": float((2 * hits[present] / (predicted + actual)[present]).mean()),
+        "log_loss": float(-np.log(certainty).mean()),
+    }
+
+
+def loss(logits: Any, labels: Any) -> Any:
+    """Cross-entropy of each text, nats, (n,)."""
+    from torch.nn.functional import cross_entropy
+
+    return cross_entropy(logits, labels, reduction="none")
+
+
+def build_model(source: Path, labels: Sequence[str], dropout: float) -> Any:
+    """The base model with a fresh classification head, fp32.
+
+    Attention probabilities are not dropped: the fast scaled-dot-product kernels do not support it.
+    """
+    config = heads.read_config(source, HEAD)
+    _set_dropout(config, dropout)
+    if getattr(config, "attention_type", "") == "block_sparse":  # it gives it up for good at the first short batch
+        config.attention_type = "original_full"
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: index for index, label in enumerate(labels)}
+    if config.problem_type not in (None, "single_label_classification"):
+        config.problem_type = "single_label_classification"
+    model, info = heads.build(config, HEAD, **heads.fresh(config, HEAD, source))
+    lacking = heads.missing(model, info)
+    if lacking:
+        raise InputError(
+            f"base model: not the weights of a {config.model_type}: {len(lacking)} lack, {lacking[0]} first"
+        )
+    return model
+
+
+def _set_dropout(config: Any, dropout: float) -> None:
+    """Set every dropout of a config and of those within it."""
+    parts = [config, *(getattr(config, name) for name in config.sub_configs)]
+    for part in filter(None, parts):
+        for name, value in part.to_dict().items():
+            share = 0.0 if "attention" in name or "attn" in name else dropout
+            if ("dropout" in name or name.endswith("pdrop")) and not isinstance(value, bool) and value != share:
+                setattr(part, name, share)

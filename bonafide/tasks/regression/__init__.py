@@ -1,0 +1,1 @@
+"""Regression: a number from numbers and categories, by a linear model (house prices)."""

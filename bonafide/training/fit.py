@@ -1,0 +1,177 @@
+"""Fit a network with the engine: from tokenized splits and a base model to models/model."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from filelock import FileLock
+
+from bonafide.datasets import ragged
+from bonafide.datasets.ragged import Tokens
+from bonafide.engine.engine import Engine
+from bonafide.engine.finetuning import choose, merge
+from bonafide.engine.fsdp import ShardedEngine
+from bonafide.engine.optimizer import FlatAdamW, State
+from bonafide.engine.process_group import World
+from bonafide.engine.recipe import Recipe
+from bonafide.engine.vocabulary_pruning import Vocabulary
+from bonafide.monitoring.monitor import Seen
+from bonafide.monitoring.performance import Stopwatch
+from bonafide.params.sections import Params
+from bonafide.pretrained.padding import separate
+from bonafide.project.arrays import Floats, Ints, Metrics
+from bonafide.project.console import say
+from bonafide.project.dvc_lock import stage_keys
+from bonafide.project.environment import fingerprint
+from bonafide.project.errors import InputError
+from bonafide.project.files import make_readable
+from bonafide.project.paths import BASE_MODEL, MODEL, PARAMS, TOKENIZED
+from bonafide.project.yaml_files import read_yaml
+from bonafide.training import launch
+from bonafide.training.checkpoints.manager import Checkpoints
+from bonafide.training.checkpoints.sharded import Parts
+from bonafide.training.saved_model import Sample
+from bonafide.training.trainer import Run
+
+
+class Network(Protocol):
+    """What a task's model module has for the engine."""
+
+    CRITERION: str
+    """The validation metric that chooses the best epoch; more is better."""
+
+    def build_model(self, source: Path, labels: Sequence[str], dropout: float) -> Any:
+        """The base model with a fresh head."""
+
+    def probe(self, folder: Path) -> list[list[int]]:
+        """Model inputs of some texts of different lengths, to try a model on."""
+
+    def stock(self, folder: Path) -> Any:
+        """A trained model as transformers loads it."""
+
+    def loss(self, logits: Any, labels: Any) -> Any:
+        """Nats of each text, (n,), from fp32 logits (n, classes) and labels (n,): tensors."""
+
+    def probabilities(self, model: Any, batch: Any) -> Floats:
+        """What the model says of each text of a batch, (n, classes) float64."""
+
+    def validation_metrics(self, labels: Ints, predictions: Floats) -> Metrics:
+        """Metrics of predictions (n, classes) against labels (n,)."""
+
+
+def fit(task: Network, params: Params, state: Path) -> Metrics:
+    """Train with checkpoints below `state`; one process at a time there. Return the best epoch's validation metrics."""
+    world = join(params)
+    folder = state / "checkpoints" / checkpoint_key(params)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock" if world.rank == 0 else f"{folder}.{world.rank}.lock", timeout=30):
+        return run(task, params, world, folder)
+
+
+def run(task: Network, params: Params, world: World, folder: Path) -> Metrics:
+    """Train with checkpoints in `folder`, save the best epoch and prove that it is what was validated."""
+    model, vocabulary, tokens, validation = prepare(params, task)
+    watch = Stopwatch("cuda" if torch.cuda.is_available() else "cpu")
+    engine = build_engine(model, tokens, task, params, world, watch)
+    checkpoints = Parts(folder, say, world) if params.train.sharding == "full" else Checkpoints(folder, say)
+    training = Run(engine, checkpoints, task, engine.frozen.cache(validation), params.train.patience)
+    training.resume()
+    training.train(Seen(engine, watch, training.done, params.machine.profile_steps) if world.rank == 0 else None)
+    training.checkpoints.finish()  # from here on rank 0 alone writes
+    weights = engine.whole(training.best.weights) if isinstance(engine, ShardedEngine) else training.best.weights
+    launch.leave()
+    if world.rank > 0:
+        return {}
+    training.history.write()
+    if training.sharded:
+        model, vocabulary, _, validation = prepare(params, task)  # once more, whole, on the CPU
+    elif isinstance(engine.optimizer, FlatAdamW):
+        engine.optimizer.release()
+    load(model, weights)
+    validated = Sample(model, validation, task)
+    save(model, vocabulary)
+    validated.check()
+    training.checkpoints.remove()
+    return {"train/steps": training.done, "train/best_epoch": training.best.epoch} | {
+        f"train/best/{name}": value for name, value in training.best.metrics.items()
+    }
+
+
+def join(params: Params) -> World:
+    """Join the launcher's processes, if there is one."""
+    exact = params.train.exact
+    rank, size = launch.join() if launch.is_worker() else (0, 1)
+    if exact and params.train.shards % (size * params.train.accumulation):
+        raise InputError(f"train.shards: {params.train.shards} cannot be shared by {size} processes")
+    return World(rank, size, exact)
+
+
+def checkpoint_key(params: Params) -> str:
+    """A hash of all that shapes the weights: code, data, params, machine. Another's checkpoint is never used."""
+    sums = params.train.exact or params.train.sharding == "full"  # sharded, any number of processes may go on
+    processes = "" if sums else f"-{params.machine.processes}"
+    return f"{stage_keys(read_yaml(PARAMS), 'train')['train'][:32]}-{fingerprint(params.threads)['hash']}{processes}"
+
+
+def prepare(params: Params, task: Network) -> tuple[Any, Vocabulary, Tokens, Tokens]:
+    """The model with the words that the texts use, on its device unless that is for its parts, and the splits' ids."""
+    labels = json.loads((TOKENIZED / "labels.json").read_text(encoding="utf-8"))
+    splits = [ragged.read_tokens(TOKENIZED / name) for name in ("train", "validation")]
+    torch.manual_seed(params.seed)  # the head's first weights
+    model = task.build_model(BASE_MODEL, labels, params.train.dropout)
+    separate(model, task.probe(BASE_MODEL))
+    model = choose(model, params.train.trainable, params.train.lora_rank, params.train.frozen_layers)
+    if params.train.gradient_checkpointing:
+        checkpoint_activations(model)
+    if params.train.sharding == "none":
+        model.to("cuda" if torch.cuda.is_available() else "cpu")
+    vocabulary = Vocabulary(model, splits, model.config.pad_token_id or 0)
+    tokens, validation = (vocabulary.translate(split) for split in splits)
+    return model, vocabulary, tokens, validation
+
+
+def checkpoint_activations(model: Any) -> None:
+    """Have activations computed again backward; InputError where the architecture cannot."""
+    try:
+        model.activation_checkpointing_enable({"use_reentrant": False})
+    except ValueError as error:
+        raise InputError(f"train.gradient_checkpointing: {error}") from None
+
+
+def build_engine(model: Any, tokens: Tokens, task: Network, params: Params, world: World, watch: Stopwatch) -> Engine:
+    """The engine for these params; InputError where the architecture cannot do what they ask."""
+    known = {field.name for field in fields(Recipe)} - {"seed"}
+    recipe = Recipe(**{name: getattr(params.train, name) for name in known}, seed=params.seed)
+    kind = ShardedEngine if params.train.sharding == "full" else Engine
+    try:
+        engine = kind(model, tokens, task.loss, recipe, world, watch)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    if world.rank == 0:
+        say(f"train: {model.config.model_type}: {engine.describe()}")
+    if engine.frozen.layers and engine.inputs.below is None and world.rank == 0:
+        say("train: each step computes the frozen layers: their output is too large to keep, or cannot be put back in")
+    return engine
+
+
+def load(model: Any, weights: State) -> None:
+    """Put the best weights back into the model."""
+    trained = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, weight in weights.items():
+            trained[name].copy_(weight)
+
+
+def save(model: Any, vocabulary: Vocabulary) -> None:
+    """Write an ordinary model of transformers, and the tokenizer that belongs to it."""
+    vocabulary.restore()
+    whole = merge(model)
+    whole.save_pretrained(MODEL)
+    for path in sorted((TOKENIZED / "processor").iterdir()):
+        if path.name != "config.json":
+            shutil.copyfile(path, MODEL / path.name)
+    make_readable(MODEL, like="config.json")

@@ -1,0 +1,67 @@
+"""A tiny project for every task: a table of its own, and the params that fit it."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.project import ROOT, Project, small_project
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the conformance suite knows of a task."""
+
+    start: Callable[[Path], Project]
+    """A committed project in a folder, nothing run yet."""
+    target: str
+    """The column of its table that is predicted."""
+    broken: Any
+    """A value of that column which sets its row aside."""
+
+
+def classification(folder: Path) -> Project:
+    """Reviews of two classes, a BERT in miniature."""
+    return small_project(folder)
+
+
+def regression(folder: Path) -> Project:
+    """Made-up houses in a JSONL file; their price depends on all columns but the noise."""
+    project = Project(folder)
+    shutil.copy(ROOT / "recipes/house_prices.yaml", project.folder / "params.yaml")
+    project.write_table(houses(400))
+    project.set(
+        task__numbers=["feet", "rooms"],
+        task__categories=["zip"],
+        data__source="data/table.jsonl",
+        data__downloads=[],
+        data__columns={"target": "price"},
+        data__slices=["rooms"],
+        validate__ranges={"target": [1, 1e8], "feet": [1, 1e6]},
+        validate__min_rows=20,
+        tokenize__logarithms=["feet"],
+        evaluate__bootstrap_samples=100,
+        evaluate__min_slice_rows=5,
+    )
+    project.commit()
+    return project
+
+
+def houses(rows: int) -> list[dict[str, Any]]:
+    """Deterministic, with a row of its own for each number."""
+    rng = np.random.default_rng(1)
+    made = []
+    for row in range(rows):
+        feet, rooms, place = int(rng.integers(500, 5000)), int(rng.integers(1, 7)), int(rng.integers(0, 5))
+        price = 120 * feet**0.9 * np.exp(0.1 * rooms + 0.2 * place + rng.normal(0, 0.1))
+        made.append({"price": round(price), "feet": feet, "rooms": rooms, "zip": f"98{place:03}", "note": f"house {row}"})
+    return made
+
+
+JOBS = {
+    "classification": Job(classification, "label", "unheard of"),
+    "regression": Job(regression, "price", "much"),
+}
