@@ -22,6 +22,7 @@ from bonafide.project.errors import InputError
 from bonafide.project.files import sha256
 from bonafide.project.paths import BASE_MODEL, MODEL, TOKENIZED
 from bonafide.sources.base_model import fetch_base_model
+from bonafide.tasks.classification import base
 from bonafide.tasks.classification import model as classifier
 from bonafide.tasks.classification import train as training
 from bonafide.training.saved_model import SavedModelCheck
@@ -314,7 +315,7 @@ def test_a_python_tokenizer_is_cut_and_counted_as_a_fast_one(name, python):
 def refuse(folder, message):
     before = {path.name: sha256(path) for path in folder.iterdir()}
     with pytest.raises(InputError, match=message) as refusal:
-        fetch_base_model(Model(source=str(folder), revision="", sha256=before), BASE_MODEL)
+        fetch_base_model(Model(source=str(folder), revision="", sha256=before), BASE_MODEL, base.check)
     assert "\n" not in str(refusal.value)
     assert not BASE_MODEL.exists()
 
@@ -323,7 +324,7 @@ def refuse(folder, message):
 def test_widths_under_any_name_are_taken(name):
     folder = build(name)
     hashes = {path.name: sha256(path) for path in folder.iterdir()}
-    found = fetch_base_model(Model(source=str(folder), revision="", sha256=hashes), BASE_MODEL)
+    found = fetch_base_model(Model(source=str(folder), revision="", sha256=hashes), BASE_MODEL, base.check)
     assert found["architecture"] == AutoConfig.from_pretrained(folder).model_type
 
 
