@@ -17,7 +17,7 @@ from bonafide.params.load import load_params
 from bonafide.params.sections import Data
 from bonafide.pretrained.dry_run import check_loads
 from bonafide.pretrained.model_files import check_model
-from bonafide.sources.columns import arrange
+from bonafide.sources.columns import arrange, wanted_columns
 from bonafide.sources.data_source import read_source
 from bonafide.tasks.classification.base import HEAD
 from dev.zoo import build_base
@@ -50,7 +50,8 @@ def parquet_file(**options: object) -> bytes:
 def read_table(path: Path) -> None:
     """What fetch does with a table."""
     data = Data(**vars(DATA) | {"source": path.name, "columns": {"text": "text", "label": "label"}, "slices": []})
-    arrange(read_source(data).table, data, {"text": "text", "label": "category"})
+    kinds = {"text": "text", "label": "category"}
+    arrange(read_source(data, wanted_columns(data, kinds)).table, data, kinds)
 
 
 def read_model(path: Path) -> None:

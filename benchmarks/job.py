@@ -51,7 +51,6 @@ class Meter:
             "tokens_per_second": sum(self.tokens[self.warmup : self.steps]) / seconds,
             "tokens_per_step": float(np.mean(self.tokens[self.warmup : self.steps])),
             "set_up_s": self.times[1] - began,
-            "ready_s": self.times[self.warmup] - began,
             "steps": self.steps,
             "first_loss": losses[0],
             "early_loss": float(np.mean(losses[:third])),

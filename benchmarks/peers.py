@@ -20,9 +20,9 @@ from torch.utils.data import DataLoader
 
 from benchmarks.job import Job, Rows, counted
 from bonafide.engine.engine import Engine
-from bonafide.engine.process_group import World
+from bonafide.engine.process_group import ProcessGroup
 from bonafide.engine.recipe import Recipe
-from bonafide.engine.vocabulary_pruning import Vocabulary
+from bonafide.engine.vocabulary_pruning import PrunedVocabulary
 from bonafide.tasks.classification import train as training
 
 GROUP = 50  # batches that Trainer sorts by length together, from 6,400 rows of batches of 32 on
@@ -157,11 +157,12 @@ def engine(job: Job, exact: bool, **changed: Any) -> Any:  # noqa: FBT001 - the 
     """The engine of this project: exact as in params.yaml, or fast (one shard a process, summed as it comes)."""
     world = spread(job, exact)
     model = job.model().to(job.device)
-    vocabulary = Vocabulary(model, [job.tokens], job.processor.pad_token_id or 0)
+    vocabulary = PrunedVocabulary(model, [job.tokens], job.processor.pad_token_id or 0)
     tokens = vocabulary.translate(job.tokens)
     epochs = -(-job.steps * job.recipe.batch_size // len(tokens))
     wanted: dict[str, Any] = {known.name: getattr(job.recipe, known.name, None) for known in fields(Recipe)}
-    recipe = Recipe(**wanted | {"epochs": epochs, "exact": exact, "seed": job.seed} | changed)
+    own = {"epochs": epochs, "exact": exact, "seed": job.seed, "gradient_accumulation_steps": job.recipe.accumulation}
+    recipe = Recipe(**wanted | own | changed)
     running = Engine(model, tokens, training.loss, recipe, world, lambda _: nullcontext())
     gc.freeze()
     for step in islice(running.steps(), job.steps):
@@ -175,15 +176,15 @@ def engine(job: Job, exact: bool, **changed: Any) -> Any:  # noqa: FBT001 - the 
     return model
 
 
-def spread(job: Job, exact: bool) -> World:  # noqa: FBT001
+def spread(job: Job, exact: bool) -> ProcessGroup:  # noqa: FBT001
     """Join `job.processes` on gloo, the machine's threads shared out; forked before any work."""
     if job.processes == 1:
-        return World(exact=exact)
+        return ProcessGroup(exact=exact)
     meeting = Path(tempfile.mkdtemp()) / "store"
     rank = next((n for n in range(1, job.processes) if os.fork() == 0), 0)
     torch.set_num_threads(max(1, torch.get_num_threads() // job.processes))
     torch.distributed.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=job.processes)
-    return World(rank, job.processes, exact)
+    return ProcessGroup(rank, job.processes, exact)
 
 
 ARMS: dict[str, Callable[[Job], Any]] = {

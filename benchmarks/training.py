@@ -6,8 +6,7 @@
 `--data` is a project in which `dvc repro tokenize` was run. The peers need `pip install accelerate` besides the
 lock, one of them sentence-transformers too. Each run has a process of its own; the arms take turns, `--repeats`
 rounds of them, and ratios are taken within a round. Every arm trains on the same rows for 4 steps and then `--steps`
-timed ones; on a GPU for an epoch more before the clock starts, in which the engine records its graphs (`ready_s`: from
-the start to there). The rows are those of exactly `--steps` batches, so that the timed stretch is one epoch long
+timed ones. The rows are those of exactly `--steps` batches, so that the timed stretch is one epoch long
 however the batches are ordered: HF's group_by_length begins with the longest. It sorts 50 batches together, so 50
 steps are what a whole table is to it.
 
@@ -144,8 +143,7 @@ def judge(summary: Figures, arms: list[str]) -> dict[str, Figures]:
 def speed(options: argparse.Namespace, left_out: dict[str, str]) -> Figures:
     """The arms side by side; print a table and return the summary with its bars."""
     batch = load_params(ROOT / "params.yaml").train.batch_size
-    warmup = WARMUP if options.device == "cpu" else WARMUP + options.steps
-    asked = {"rows": options.steps * batch, "steps": options.steps + warmup, "warmup": warmup, **where(options)}
+    asked = {"rows": options.steps * batch, "steps": options.steps + WARMUP, "warmup": WARMUP, **where(options)}
     rounds = list(turns(options.arms, left_out, [asked | {"seed": seed + 1} for seed in range(options.repeats)]))
     if not rounds[0]:
         return {}

@@ -29,17 +29,29 @@ class Metric(NamedTuple):
 
 
 class Schema(Protocol):
-    """schema.py, for fetch and validate: the columns of a table, and what may be wrong with them."""
+    """schema.py, for validate: what may be wrong with a row, and with all of a table.
 
-    def columns(self, task: Any) -> Mapping[str, str]:
-        """Our name of each column that a table of this task has, and its kind: text, category or number."""
+    A table has `id`, the task's columns (`params.task.columns`), `group` and `split`, null where the source has none.
+    """
+
+    def examine(self, table: pa.Table, params: Any) -> Any:
+        """What is wrong with each row by itself, and what must hold of all: a bonafide.quality.rows.Examined."""
+
+    def checks(self, kept: pa.Table, params: Any) -> Sequence[Any]:
+        """What must hold of the rows that are passed on, now that each has its `split`: bonafide.quality.checks."""
+
+    def show(self, kept: pa.Table, splits: Sequence[str], params: Any) -> Sequence[Any]:
+        """What to show of them, by split in the order of `splits`: bonafide.quality.figures."""
 
 
 class Base(Protocol):
     """base.py, for fetch: which base models can be trained."""
 
-    def check(self, folder: Path) -> None:
-        """Raise InputError unless the model in `folder` can be loaded, run and trained for this task."""
+    def check(self, folder: Path | None) -> None:
+        """Raise InputError unless the model in `folder` can be loaded, run and trained for this task.
+
+        None stands for `model: null`.
+        """
 
 
 class Encode(Protocol):

@@ -19,7 +19,7 @@ import transformers
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from bonafide.datasets import ragged
-from bonafide.engine.process_group import World
+from bonafide.engine.process_group import ProcessGroup
 from bonafide.forward import packing
 from bonafide.params.load import load_params
 from bonafide.params.sections import Params
@@ -145,7 +145,7 @@ def go(params: Params) -> tuple[dict[str, Any], dict[str, float]]:
     most = positions(BASE_MODEL, classifier.HEAD, zoo.POSITIONS)
     params = replace(params, tokenize=replace(params.tokenize, max_length=most))
     tokenize(params)
-    metrics = run(training, params, World(exact=params.train.exact), Path("checkpoints"))
+    metrics = run(training, params, ProcessGroup(exact=params.train.exact), Path("checkpoints"))
     tokens = {split: ragged.read_tokens(TOKENIZED / split) for split in ROWS}
     found = systems.predict(tokens, {split: [row["text"] for row in rows(split)] for split in ROWS}, 2)
     return found, {name.removeprefix("train/best/"): value for name, value in metrics.items()}
@@ -167,7 +167,7 @@ def batches() -> tuple[str, str]:
     model = AutoModelForSequenceClassification.from_pretrained(MODEL, dtype="float32")
     if separate(model, tokenizer.probe(MODEL)):
         return ALONE, "it reads padding as if it were text"
-    why = packing.obstacle(model).partition(", by ")[0]  # a number that depends on the machine
+    why = packing.try_packing(model).partition(", by ")[0]  # a number that depends on the machine
     return (PADDED if why else PACKED), why
 
 

@@ -11,52 +11,37 @@ out  data/raw/table.parquet      id, the task's columns, group and split where m
 import shutil
 from typing import Any
 
+import pyarrow as pa
+
 from bonafide.params.pins import Link
 from bonafide.params.sections import Params
 from bonafide.project.arrays import Metrics
 from bonafide.project.console import say
 from bonafide.project.files import sha256, write_json
 from bonafide.project.paths import BASE_MODEL, RAW_TABLE, SOURCES
-from bonafide.protocol import Base, Schema, load
+from bonafide.protocol import Base, load
 from bonafide.sources.base_model import fetch_base_model
 from bonafide.sources.columns import arrange, wanted_columns
 from bonafide.sources.data_source import is_loader, read_source
 from bonafide.sources.sample import sample
-from bonafide.sources.tables import write_table
+from bonafide.sources.tables import Source, write_table
 from bonafide.sources.urls import shown
 from bonafide.stage import run_stage
+
+SHOWN = 8  # files that are no tables, in a message
 
 
 def fetch(params: Params) -> Metrics:
     """Write the raw table, the base model and their sources; raise InputError, or OSError without a network."""
-    source = read_source(params.data)
-    whole = arrange(source.table, params.data, load(params.task.name, Schema).columns(params.task))
-    if source.aside:
-        more = f" and {len(source.aside) - 8} more" if len(source.aside) > 8 else ""
-        say(f"fetch: {params.data.source}: no tables, not read: {', '.join(source.aside[:8])}{more}")
-    table = sample(whole, params.data.sample)
-    model = bring_base(params)
+    kinds = params.task.columns
+    source = read_source(params.data, wanted_columns(params.data, kinds))
+    table = sample(arrange(source.table, params.data, kinds), params.data.sample)
+    if source.not_read:
+        more = f" and {len(source.not_read) - SHOWN} more" if len(source.not_read) > SHOWN else ""
+        say(f"fetch: {params.data.source}: no tables, not read: {', '.join(source.not_read[:SHOWN])}{more}")
+    model = place_base_model(params)
     write_table(table, RAW_TABLE)
-    data = {
-        "source": params.data.source,
-        "sha256": sha256(RAW_TABLE),
-        "rows": table.num_rows,
-        "columns": table.column_names,
-        "files": source.files,
-        "types": source.columns,
-        "left_aside": {
-            "columns": sorted(source.columns.keys() - wanted_columns(params.data).keys()),
-            "files": source.aside,
-        },
-    }
-    used = params.data.downloads if is_loader(params.data) else []
-    downloads = [
-        {"url": shown(one.url), "sha256": one.sha256}
-        if isinstance(one, Link)
-        else {"package": one.package, "sha256": one.sha256}
-        for one in used
-    ]
-    write_json(SOURCES, {"data": data, "model": model, "downloads": downloads})
+    write_json(SOURCES, {"data": data_facts(params, source, table), "model": model, "downloads": downloads(params)})
     return {
         "fetch/rows": float(table.num_rows),
         "fetch/data/bytes": float(RAW_TABLE.stat().st_size),
@@ -64,13 +49,39 @@ def fetch(params: Params) -> Metrics:
     }
 
 
-def bring_base(params: Params) -> dict[str, Any] | None:
-    """Put the base model at models/base; an empty folder where there is none."""
+def place_base_model(params: Params) -> dict[str, Any] | None:
+    """Put the base model at models/base, and say where it is from; an empty folder and None where there is none."""
+    check = load(params.task.name, Base).check
     if params.model is not None:
-        return fetch_base_model(params.model, BASE_MODEL, load(params.task.name, Base).check)
+        return fetch_base_model(params.model, BASE_MODEL, check)
+    check(None)
     shutil.rmtree(BASE_MODEL, ignore_errors=True)
     BASE_MODEL.mkdir(parents=True)
     return None
+
+
+def data_facts(params: Params, source: Source, table: pa.Table) -> dict[str, Any]:
+    """Where the table is from, and what of it was taken."""
+    unused = source.columns.keys() - wanted_columns(params.data, params.task.columns).keys()
+    return {
+        "source": params.data.source,
+        "sha256": sha256(RAW_TABLE),
+        "rows": table.num_rows,
+        "columns": table.column_names,
+        "files": source.files,
+        "types": source.columns,
+        "left_aside": {"columns": sorted(unused), "files": source.not_read},
+    }
+
+
+def downloads(params: Params) -> list[dict[str, str]]:
+    """What a loader had from a network."""
+    return [
+        {"url": shown(one.url), "sha256": one.sha256}
+        if isinstance(one, Link)
+        else {"package": one.package, "sha256": one.sha256}
+        for one in (params.data.downloads if is_loader(params.data) else [])
+    ]
 
 
 if __name__ == "__main__":

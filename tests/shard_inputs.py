@@ -1,11 +1,17 @@
 """Batches cut into shards, numbers to add up, and their sums as a tree."""
 
+from contextlib import contextmanager
+
 import torch
 
-from bonafide.engine.step_context import Layout
+from bonafide.engine.grad_overlap import GradOverlap
+from bonafide.engine.grad_writer import GradWriter
+from bonafide.engine.matmul_policy import MatmulPolicy
+from bonafide.engine.module_patching import install_grad_ops
+from bonafide.engine.shard_context import ShardContext
 from tests.tiny_engines import random_tokens
 
-LENGTHS, CUTS = [1, 2, 2, 3, 5, 6], [0, 2, 3, 3, 6]  # four shards of 3, 2, 0 and 14 rows
+LENGTHS, OFFSETS = [1, 2, 2, 3, 5, 6], [0, 2, 3, 3, 6]  # four shards of 3, 2, 0 and 14 rows
 
 
 def tokens():
@@ -30,7 +36,15 @@ def golden(p):
     }[len(p)]()
 
 
-def laid_out(lengths, cuts, key=5, first_shard=0):
-    layout = Layout()
-    layout.set(lengths, cuts, key, first_shard)
-    return layout
+@contextmanager
+def sharded(lengths=LENGTHS, offsets=OFFSETS, rng_key=5, first_shard=0, *, exact=False):
+    """The context of a pass over texts of these lengths."""
+    context = ShardContext(exact=exact)
+    with context.shards(lengths, offsets, rng_key, first_shard):
+        yield context
+
+
+def patch(model, context):
+    """Have a model's modules write their gradients; the writer, and the names of those that cannot."""
+    writer = GradWriter(context, GradOverlap())
+    return writer, install_grad_ops(model, context, writer, MatmulPolicy())

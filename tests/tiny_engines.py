@@ -11,9 +11,8 @@ import transformers
 
 from bonafide.datasets.ragged import Tokens
 from bonafide.engine.engine import Engine
-from bonafide.engine.process_group import World
+from bonafide.engine.process_group import ProcessGroup
 from bonafide.engine.recipe import Recipe
-from bonafide.engine.step_context import Layout
 
 WORDS, CLASSES = 120, 3
 NAMES = {
@@ -67,7 +66,7 @@ RECIPE = Recipe(
     warmup_ratio=0.1,
     weight_decay=0.01,
     max_grad_norm=1.0,
-    accumulation=1,
+    gradient_accumulation_steps=1,
     shards=1,
     exact=True,
     precision="fp32",
@@ -123,9 +122,9 @@ def cross_entropy(logits, labels):
     return torch.nn.functional.cross_entropy(logits, labels, reduction="none")
 
 
-def build_engine(model, tokens, world=None, **changes):
+def build_engine(model, tokens, group=None, **changes):
     recipe = replace(RECIPE, **changes)
-    return Engine(model, tokens, cross_entropy, recipe, world or World(), lambda _: nullcontext())
+    return Engine(model, tokens, cross_entropy, recipe, group or ProcessGroup(), lambda _: nullcontext())
 
 
 def checkpoint_activations(model):
@@ -134,20 +133,13 @@ def checkpoint_activations(model):
     enable({"use_reentrant": False})
 
 
-def queued_layout(device):
-    """A layout that does on the CPU what it does on a GPU."""
-    layout = Layout(device)
-    layout.queued = True
-    return layout
-
-
 def digest(model):
     weights = b"".join(p.detach().numpy().tobytes() for p in model.parameters())
     return hashlib.sha256(weights).hexdigest()
 
 
-def train(model, tokens, steps, world=None, **changes):
+def train(model, tokens, steps, group=None, **changes):
     """The model's weights as a hash after so many steps; the model itself is left as it is."""
-    engine = build_engine(copy.deepcopy(model), tokens, world, **changes)
+    engine = build_engine(copy.deepcopy(model), tokens, group, **changes)
     losses = [float(step.loss) for step, _ in zip(engine.steps(), range(steps), strict=False)]
     return digest(engine.model), losses

@@ -31,7 +31,7 @@ class Tokens:
     """(n,) int64 class indices."""
     ids: npt.NDArray[np.str_]
     """(n,) row ids."""
-    below: npt.NDArray[np.float32] | None = None
+    prefix_activations: npt.NDArray[np.float32] | None = None
     """(tokens, d) float32, what the lowest trained layer reads of each token, if `engine.activation_cache` has it."""
 
     def __len__(self) -> int:

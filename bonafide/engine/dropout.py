@@ -1,68 +1,51 @@
-"""Dropout's chance on a GPU: a word a row from the host, hashed on the device with one a column.
-
-The CPU's generator, one Philox stream for each shard and site, would draw and send 629 MB for a step of 16,384 tokens
-of BERT-base: 25 sites of 768 columns. Here the host draws 131 kB, a word a token. torch.Generator on CUDA was not
-taken: which element gets which number depends on the number of multiprocessors, each of 4 shards and 25 sites needs a
-seed and a launch of its own, and no CPU can test it. A word makes four elements, and is hashed in place: 26 bytes of
-memory traffic an element with what the dropout itself reads and writes, of which an H100's cache holds most.
-
-`drop` waits for nothing and keeps no state: a CUDA graph can hold it, whose chance is in the row words it is given.
-"""
-
-from functools import cache
-from typing import Any
+"""Dropout whose mask is a function of step, shard, module and position, not of the process that holds the shard."""
 
 import numpy as np
 import torch
+from torch import nn
 
-from bonafide.forward.transfer import send
-
-FACTORS = (0x9E3779B97F4A7C15 - 2**64, 0xD6E8FEB86659FD93 - 2**64)  # odd; as int64
-
-
-def row_words(sizes: list[int], key: int, first_shard: int, device: torch.device) -> torch.Tensor:
-    """A word for each row of shards of so many rows, (rows,) int64: a pure function of (key, shard, position in it)."""
-    streams = (np.random.Philox(key=[key, shard]) for shard in range(first_shard, first_shard + len(sizes)))
-    words = [stream.random_raw(rows) for stream, rows in zip(streams, sizes, strict=True)]
-    return send(np.concatenate(words).view(np.int64), device)
+from bonafide.engine.shard_context import ShardContext
+from bonafide.project.errors import InputError
 
 
-@cache
-def column_words(site: int, count: int, device: torch.device) -> torch.Tensor:
-    """The `count` words of a site, (count,) int64, the same in every step; sent once."""
-    return send(np.random.Philox(key=[0, site], counter=[0, 0, 0, 1]).random_raw(count).view(np.int64), device)
+def dropout_mask(x: torch.Tensor, p: float, site: int, context: ShardContext) -> torch.Tensor:
+    """What to multiply x (..., d) by to drop a share `p` of it: 0 or 1 / (1 - p), in x's shape and dtype.
 
-
-def hashed(rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-    """A word for each row and column, (n,) and (m,) int64 to (n, m): mod 2^64, (w * factor) ^ (w * factor >> 32) twice.
-
-    The shift, of which torch has only the signed one, is the xor of a word's upper half to its lower one.
+    Philox, counter-based (Salmon et al. 2011), a stream for each shard and site, 16 bits an element: `p` is met to
+    2^-16. Drawn on the host and sent to the device, so that it is the same on every one.
     """
-    words = rows[:, None] + columns
-    low, high = words.view(torch.int32).view(*words.shape, 2).unbind(-1)  # little-endian
-    for factor in FACTORS:
-        words.mul_(factor)
-        low.bitwise_xor_(high)
-    return words
+    threshold = round(p * 65536)
+    width = x.shape[-1]
+    words = []
+    for shard, rows in enumerate(context.sizes_of(x), start=context.first_shard):
+        stream = np.random.Philox(key=[context.rng_key, shard], counter=[0, 0, 0, site])
+        count = rows * width
+        words.append(stream.random_raw(-(-count // 4)).view(np.int16)[:count])
+    kept = torch.from_numpy(np.concatenate(words)).to(x.device).float()  # `where` on int16 takes 12 times as long
+    return kept.ge_(threshold - 32768).mul_(65536 / (65536 - threshold)).to(x.dtype).view_as(x)
 
 
-class _Drop(torch.autograd.Function):
-    """x times mask times scale in one kernel, forth and back; the mask takes a byte an element."""
+class ShardedDropout(nn.Module):
+    """nn.Dropout with `dropout_mask`."""
 
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, kept: torch.Tensor, scale: float) -> torch.Tensor:
-        ctx.save_for_backward(kept)
-        ctx.scale = scale
-        return torch.ops.aten.native_dropout_backward(x, kept, scale)  # type: ignore[no-any-return]
+    def __init__(self, p: float, site: int, context: ShardContext) -> None:
+        """Drop with probability `p`; `site` tells the model's dropouts apart."""
+        super().__init__()
+        self.p, self.site, self.context = p, site, context
 
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        return torch.ops.aten.native_dropout_backward(grads[0], *ctx.saved_tensors, ctx.scale), None, None
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x with dropped elements zero and the others scaled up, in training only."""
+        if not (self.training and self.p):
+            return x
+        if x[..., 0].numel() in self.context.shard_sizes:
+            return x * dropout_mask(x, self.p, self.site, self.context)
+        if self.context.exact:
+            raise InputError(f"{tuple(x.shape)}: no row for each token is dropped here: set train.exact to false")
+        return nn.functional.dropout(x, self.p, training=True)  # by torch's generator, which each pass seeds
 
 
-def drop(x: torch.Tensor, p: float, rows: torch.Tensor, site: int) -> torch.Tensor:
-    """Return x (..., d) with a share `p` of it zero, to 2^-16, and the rest scaled up; `rows` are its row words."""
-    width, threshold = x.shape[-1], round(p * 65536)
-    words = hashed(rows, column_words(site, -(-width // 4), x.device)).view(torch.int16)[:, :width]
-    kept = (words >= threshold - 32768).view(x.shape)
-    return _Drop.apply(x, kept, 65536 / (65536 - threshold))  # type: ignore[no-any-return, no-untyped-call]
+def replace_dropout(model: nn.Module, context: ShardContext) -> None:
+    """Replace each nn.Dropout by ours, in the model's order."""
+    found = [name for name, module in model.named_modules() if type(module) is nn.Dropout]
+    for site, name in enumerate(found):
+        model.set_submodule(name, ShardedDropout(model.get_submodule(name).p, site, context))  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
-"""The loop: AdamW, warmup and linear decay; a step is a pure function of (weights, seed, step).
+"""Training step by step: AdamW, linear warmup and decay; a step is a pure function of (weights, seed, step).
 
-It knows neither files nor MLflow nor signals: `Engine.steps` yields facts, and the train stage decides what to keep
-and when to stop. Nothing but an integer is needed to go on after an interruption: steps start at any number.
+It knows neither files nor MLflow nor signals: `Engine.steps` yields facts, and `training` decides what to keep and when
+to stop. Nothing but an integer is needed to go on after an interruption: steps start at any number.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,164 +13,156 @@ import numpy as np
 import torch
 
 from bonafide.datasets.ragged import Tokens
-from bonafide.engine.activation_cache import Frozen
-from bonafide.engine.batch_invariance import least_rows
-from bonafide.engine.bucketing import Slots, Texts, fill, slots
-from bonafide.engine.cuda_graphs import Graphs
-from bonafide.engine.grad_ops import take_over
-from bonafide.engine.grad_writer import written
+from bonafide.engine.activation_cache import ActivationCache
+from bonafide.engine.dropout import replace_dropout
+from bonafide.engine.grad_overlap import GradOverlap, mostly_trained
+from bonafide.engine.grad_writer import GradWriter
+from bonafide.engine.matmul_policy import MatmulPolicy, find_min_invariant_rows, matmul_dtype
+from bonafide.engine.module_patching import install_grad_ops
 from bonafide.engine.optimizer import FlatAdamW, Optimizer
-from bonafide.engine.precision import product_dtype
-from bonafide.engine.process_group import World
-from bonafide.engine.recipe import Recipe, Step, cut, schedule
-from bonafide.engine.shard_equivalence import settle
-from bonafide.engine.step_context import Layout, replace_dropout, tree_sum
+from bonafide.engine.process_group import ProcessGroup
+from bonafide.engine.recipe import Recipe, Step, partition_by_tokens, schedule
+from bonafide.engine.shard_context import ShardContext, tree_sum
+from bonafide.engine.shard_equivalence import try_sharing_a_pass
 from bonafide.forward.batch import Batch
-from bonafide.forward.overlap import Aside, mostly_trained
-from bonafide.forward.packing import lay_out, obstacle
-from bonafide.forward.transfer import send
+from bonafide.forward.packing import make_batch, try_packing
 from bonafide.project.arrays import Ints
 from bonafide.project.randomness import generator
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # (n, classes) logits, (n,) labels: nats a text, (n,)
-Watch = Callable[[str], AbstractContextManager[None]]  # times a phase: with watch("optimizer"): ...
+Timer = Callable[[str], AbstractContextManager[None]]  # times a phase: with timer("optimizer"): ...
 
 
 class Engine:
-    """A model in training: its optimizer, its shards, and the other processes that it adds up with."""
+    """A model in training: its optimizer, its shards, and the group of processes that share the work.
 
-    def __init__(self, model: Any, tokens: Tokens, loss: Loss, recipe: Recipe, world: World, watch: Watch) -> None:
-        """Make the model take packed batches and shards where it can; `reasons` says why it does not."""
+    A step's batch is cut into shards. Each process computes its own, in `gradient_accumulation_steps` passes or, where
+    shards that share a pass would have other bits, in one pass a shard. The passes' gradients are added as a tree, and
+    then those of the processes.
+    """
+
+    def __init__(
+        self, model: Any, tokens: Tokens, loss: Loss, recipe: Recipe, group: ProcessGroup, timer: Timer
+    ) -> None:
+        """Make the model take packed batches, and shards in one pass, where it can; `describe` says why it does not."""
         self.model, self.tokens, self.loss = model, tokens, loss
-        self.recipe, self.world, self.watch = recipe, world, watch
-        self.layout = Layout(next(model.parameters()).device)
-        self.obstacle = obstacle(model)
+        self.recipe, self.group, self.timer = recipe, group, timer
+        self.device = next(model.parameters()).device
+        self.padding_reason = try_packing(model)
         """Why batches are padded; empty where they are packed."""
-        self.packed, self.exact = not self.obstacle, recipe.exact
-        self.shards = recipe.shards if recipe.exact else world.size * recipe.accumulation
-        replace_dropout(model, self.layout)
-        self.apart = "" if self.packed else "padded rows depend on the longest text"
-        """Why each shard is a pass of its own where sums must be exact; empty where several share one."""
-        self.optimizer: Optimizer = self._take()
-        self.per_epoch = -(-len(tokens) // recipe.batch_size)
+        self.packed = not self.padding_reason
+        self.shards = recipe.shards if recipe.exact else group.size * recipe.gradient_accumulation_steps
+        self.context, self.matmul = ShardContext(), MatmulPolicy()
+        replace_dropout(model, self.context)
+        self.separation_reason = "" if self.packed else "padded rows depend on the longest text"
+        """Why each shard has a pass of its own where sums must be exact; empty where several share one."""
+        self.optimizer: Optimizer = self._prepare_model()
+        self.steps_per_epoch = -(-len(tokens) // recipe.batch_size)
 
-    def _take(self) -> Optimizer:
-        """Take the model over: gradients in place, what frozen layers give kept, trained weights end to end."""
-        model, layout = self.model, self.layout
-        layout.exact = self.packed and self.recipe.exact and self.shards > 1
-        others = take_over(model, layout) if self.packed else []
-        if others and layout.exact:
-            self.apart = f"{others[0]} holds weights beside modules"
-        if self.packed or layout.queued:
-            layout.products = product_dtype(self.recipe.precision, on_gpu=layout.queued)
-        shares = self.packed and not layout.queued and mostly_trained(model)
-        layout.aside = Aside(torch.get_num_threads() if shares else 1)
-        if layout.exact:
-            rows = round(self.tokens.lengths.mean() * self.recipe.batch_size)
-            layout.least_rows = least_rows(model, rows, layout.aside, layout.products)
-        self.fills = self.packed and layout.queued and layout.products != torch.float32  # fp32's attention asks lengths
-        self.frozen = Frozen(model, packed=self.packed, low=self.fills)
-        self.inputs = self.frozen.cache(self.tokens)
-        optimizer = FlatAdamW(model, self.recipe.weight_decay)
-        layout.lowered = {} if layout.products == torch.float32 else optimizer.lower(model, layout.products)
-        self.longest = int(self.inputs.lengths.max())
-        self.optimizer, self.compute = optimizer, self._compute
-        self._settle()
-        if self.fills:
-            self.compute = Graphs(self._compute, layout, optimizer.gradient)
+    def _prepare_model(self) -> Optimizer:
+        """Patch the model: gradients written in place, frozen layers cached, trained weights in one flat vector."""
+        model, context = self.model, self.context
+        context.exact = self.packed and self.recipe.exact and self.shards > 1
+        overlaps = self.packed and self.device.type != "cuda" and mostly_trained(model)
+        overlap = GradOverlap(torch.get_num_threads() if overlaps else 1)
+        self.writer, self.matmul = GradWriter(context, overlap), self._choose_matmul(overlap)
+        unmanaged = install_grad_ops(model, context, self.writer, self.matmul) if self.packed else []
+        if unmanaged and context.exact:
+            self.separation_reason = f"{unmanaged[0]} holds weights beside modules"
+        self.activation_cache = ActivationCache(model, packed=self.packed)
+        self.inputs = self.activation_cache.add_to(self.tokens)
+        self.optimizer = optimizer = FlatAdamW(model, self.recipe.weight_decay)
+        self.reduce_buffer, self.loss_slot = optimizer.reduce_buffer, optimizer.loss_slot
+        if self.matmul.dtype != torch.float32:
+            self.matmul.low_precision_weights = optimizer.keep_low_precision(model, self.matmul.dtype)
+        if self.packed and not self.separation_reason:
+            self.separation_reason = try_sharing_a_pass(self)
+        if self.separation_reason:
+            context.exact = False  # within a pass, which has one shard
+            self.writer.managed -= self.writer.copied
         return optimizer
 
-    def _settle(self) -> None:
-        """Let several shards share a pass if that changes no bit, else give each its own."""
-        if self.packed:
-            self.apart = settle(self) if not self.apart else self.apart
-        if self.apart:
-            self.layout.exact = False
-            self.layout.taken -= self.layout.copied
+    def _choose_matmul(self, overlap: GradOverlap) -> MatmulPolicy:
+        is_cuda, policy = self.device.type == "cuda", MatmulPolicy()
+        if self.packed or is_cuda:  # autocast to bf16 is worth it on a CPU in packed batches only
+            policy.dtype = matmul_dtype(self.recipe.precision, is_cuda=is_cuda)
+        if self.context.exact:
+            rows = round(self.tokens.lengths.mean() * self.recipe.batch_size)
+            policy.min_invariant_rows = find_min_invariant_rows(self.model, rows, overlap, policy.dtype)
+        return policy
 
     def describe(self) -> str:
         """How texts are laid out and gradients summed, and why not otherwise: one line."""
-        parts = f"padded texts ({self.obstacle})" if self.obstacle else "packed texts"
+        batches = f"padded texts ({self.padding_reason})" if self.padding_reason else "packed texts"
         if not self.recipe.exact:
-            return f"{parts}, sums not exact (train.exact is false)"
-        return f"{parts}, exact sums" + (
-            f", each of {self.shards} shards a pass of its own ({self.apart})" if self.apart else ""
+            return f"{batches}, sums not exact (train.exact is false)"
+        return f"{batches}, exact sums" + (
+            f", each of {self.shards} shards a pass of its own ({self.separation_reason})"
+            if self.separation_reason
+            else ""
         )
 
     def steps(self, done: int = 0) -> Iterator[Step]:
         """Train in place from step `done` + 1 on, yielding after each step."""
-        recipe, last = self.recipe, self.per_epoch * self.recipe.epochs
+        recipe, last = self.recipe, self.steps_per_epoch * self.recipe.epochs
         order = np.empty(0, dtype=np.int64)
         for number in range(done + 1, last + 1):
-            epoch, index = (number - 1) // self.per_epoch + 1, (number - 1) % self.per_epoch
+            epoch, index = (number - 1) // self.steps_per_epoch + 1, (number - 1) % self.steps_per_epoch
             if index == 0 or not len(order):
                 order = generator(recipe.seed, epoch).permutation(len(self.tokens))
             rows = order[index * recipe.batch_size : (index + 1) * recipe.batch_size]
-            loss = self._gradients(rows, int(generator(recipe.seed, epoch, number).integers(2**63)))
-            rate = recipe.learning_rate * schedule(number, last, recipe.warmup_ratio)
-            with self.watch("optimizer"):
-                self.optimizer.step(rate, recipe.max_grad_norm)
+            loss = self._compute_gradients(rows, int(generator(recipe.seed, epoch, number).integers(2**63)))
+            lr = recipe.learning_rate * schedule(number, last, recipe.warmup_ratio)
+            with self.timer("optimizer"):
+                self.optimizer.step(lr, recipe.max_grad_norm)
             tokens = int(self.tokens.lengths[rows].sum())
-            yield Step(epoch, number, last, loss, rate, tokens, ends_epoch=index + 1 == self.per_epoch)
+            yield Step(epoch, number, last, loss, lr, tokens, ends_epoch=index + 1 == self.steps_per_epoch)
 
-    def _gradients(self, rows: Ints, key: int) -> torch.Tensor:
+    def _compute_gradients(self, rows: Ints, rng_key: int) -> torch.Tensor:
         """Leave the gradient of the mean loss of texts `rows` in the parameters; return the loss."""
-        ordered, cuts = cut(rows, self.tokens.lengths, self.shards)
-        mine = self.shards // self.world.size
-        each = 1 if self.apart and self.recipe.exact else mine // self.recipe.accumulation
-        firsts = range(self.world.rank * mine, (self.world.rank + 1) * mine, each)
-        assert isinstance(self.optimizer, FlatAdamW)  # noqa: S101
-        flat, tail = self.optimizer.gradient, self.optimizer.tail
-        room = slots(self.inputs.lengths[ordered], cuts, self.longest) if self.fills else None
-        passes = (self.pass_alone(ordered, cuts[first : first + each + 1], key, first, room) for first in firsts)
+        ordered, shard_offsets = partition_by_tokens(rows, self.tokens.lengths, self.shards)
+        own = self.shards // self.group.size
+        alone = self.separation_reason and self.recipe.exact
+        per_pass = 1 if alone else own // self.recipe.gradient_accumulation_steps
+        firsts = range(self.group.rank * own, (self.group.rank + 1) * own, per_pass)
+        passes = (self.run_pass(ordered, shard_offsets[i : i + per_pass + 1], rng_key, i) for i in firsts)
         if len(firsts) > 1:
-            flat.copy_(tree_sum(gradient.clone() for gradient in passes))
+            self.reduce_buffer.copy_(tree_sum(buffer.clone() for buffer in passes))
         else:
             next(passes)
-        with self.watch("reduce"):
-            self.world.sum(flat)
-        if len(firsts) * self.world.size > 1:
-            self.layout.used.clear()  # others may have had other words
-        return flat[tail].clone()
+        with self.timer("reduce"):
+            self.group.all_reduce(self.reduce_buffer)
+        if len(firsts) * self.group.size > 1:
+            self.writer.nonzero_rows.clear()  # others may have had other words
+        return self.reduce_buffer[self.loss_slot].clone()
 
-    def pass_alone(self, ordered: Ints, cuts: Ints, key: int, shard: int, room: Slots | None) -> torch.Tensor:
-        """The optimizer's vector of gradients after a pass, with the pass's loss in its place."""
-        assert isinstance(self.optimizer, FlatAdamW)  # noqa: S101
-        self.optimizer.gradient[self.optimizer.tail] = self._pass(ordered, cuts, key, shard, room)
-        return self.optimizer.gradient
+    def run_pass(self, ordered: Ints, shard_offsets: Ints, rng_key: int, first_shard: int) -> torch.Tensor:
+        """The reduce buffer after one pass over the shards that `shard_offsets` cuts out of a step's texts."""
+        with self.timer("data"):
+            rows = ordered[shard_offsets[0] : shard_offsets[-1]]
+            batch = make_batch(self.inputs, rows, self.model) if len(rows) else None  # a last batch may have few texts
+            offsets = (shard_offsets - shard_offsets[0]).tolist()
+        with self.timer("forward and backward"):
+            torch.manual_seed(rng_key + first_shard)  # for randomness other than nn.Dropout's, as OPT's
+            with (
+                self.context.shards(batch.lengths if batch else [], offsets, rng_key, first_shard),
+                self.writer.one_pass(self.optimizer.trained.values()),
+            ):
+                losses = self._forward_backward(batch, len(ordered)) if batch else self.reduce_buffer.new_empty(0)
+        loss = tree_sum(losses[start:end].sum() for start, end in pairwise(offsets))
+        self.reduce_buffer[self.loss_slot] = loss
+        return self.reduce_buffer
 
-    def _pass(self, ordered: Ints, cuts: Ints, key: int, shard: int, room: Slots | None) -> torch.Tensor:
-        """Leave the gradient of shards from `shard` on in the parameters; return their part of the mean loss."""
-        with self.watch("data"):
-            rows = ordered[cuts[0] : cuts[-1]]
-            texts = fill(rows, self.inputs.lengths[rows], cuts - cuts[0], room)
-            batch = self._batch(texts, len(ordered)) if len(texts.rows) else None  # a last batch may have few texts
-            self.layout.set(batch.lengths if batch else [], texts.cuts.tolist(), key, shard)
-        with self.watch("forward and backward"):
-            torch.manual_seed(key + shard)  # for chance that is no nn.Dropout, in architectures of their own
-            losses = self.compute(batch) if batch else self._nothing()
-        return tree_sum(losses[first:end].sum() for first, end in pairwise(texts.cuts.tolist()))
-
-    def _batch(self, texts: Texts, count: int) -> Batch:
-        batch = lay_out(self.inputs, texts.rows, self.model, texts.lengths)
-        batch.shares, batch.longest = send(texts.real / np.float32(count), self.layout.device), self.longest
-        return batch
-
-    def _compute(self, batch: Batch) -> torch.Tensor:
-        """Leave the gradient of a batch in the parameters; return its texts' shares of the mean loss, (n,)."""
-        with written(self.optimizer.trained.values(), self.layout):
-            losses = self._losses(batch) * batch.shares
-            with self.layout.aside.shared():
-                losses.sum().backward()  # type: ignore[no-untyped-call]
+    def _forward_backward(self, batch: Batch, count: int) -> torch.Tensor:
+        """Leave the gradient of a batch in the parameters; return its parts of the mean loss of `count` texts, (n,)."""
+        losses = self._losses(batch) * (1 / count)
+        with self.writer.overlap.active():
+            losses.sum().backward()  # type: ignore[no-untyped-call]
         return losses.detach()
-
-    def _nothing(self) -> torch.Tensor:
-        with written(self.optimizer.trained.values(), self.layout):
-            return torch.empty(0, device=self.layout.device)
 
     def _losses(self, batch: Batch) -> torch.Tensor:
         """Each text's loss, nats, (n,)."""
         self.model.train()
-        with torch.autocast(self.layout.device.type, torch.bfloat16, enabled=self.layout.products == torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.matmul.dtype == torch.bfloat16):
             logits = self.model(**batch.inputs).logits
         return self.loss(logits.float(), batch.labels)

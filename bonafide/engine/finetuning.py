@@ -1,31 +1,31 @@
-"""Which weights are trained: all, the head, or low-rank changes to all; and how the rest is kept still."""
+"""Which weights are trained: all, the head, or low-rank changes to all (LoRA); the rest is frozen."""
 
 import warnings
 from typing import Any
 
 from torch import nn
 
-from bonafide.forward.head_rows import unwrapped
 from bonafide.forward.packed_attention import layers
+from bonafide.forward.token_pooling import unwrapped
 from bonafide.project.errors import InputError
 
 
-def choose(model: Any, trainable: str, lora_rank: int, frozen_layers: int) -> Any:
-    """Freeze what is not trained, without dropout in it; `lora` wraps the model, `merge` unwraps it."""
+def choose_trainable(model: Any, trainable: str, lora_rank: int, frozen_layers: int) -> Any:
+    """Freeze what is not trained, without dropout in it; `lora` wraps the model, `merge_lora` unwraps it."""
     if trainable == "lora":
         model = _add_lora(model, lora_rank)
     encoder = get_encoder(model)
     if trainable == "head":
         _freeze(encoder)
     elif frozen_layers:
-        for module in (*_tables(encoder), *_lowest(encoder, frozen_layers)):
+        for module in (*_embedding_tables(encoder), *_lowest_layers(encoder, frozen_layers)):
             _freeze(module)
     if not any(p.requires_grad for p in model.parameters()):
         raise InputError(f"train.trainable: {trainable}: {model.config.model_type} has no head of its own to train")
     return model
 
 
-def _lowest(encoder: Any, count: int) -> list[nn.Module]:
+def _lowest_layers(encoder: Any, count: int) -> list[nn.Module]:
     """The lowest layers."""
     try:
         found = layers(encoder)
@@ -36,7 +36,7 @@ def _lowest(encoder: Any, count: int) -> list[nn.Module]:
     return [*found[:count]]
 
 
-def _tables(encoder: Any) -> list[nn.Module]:
+def _embedding_tables(encoder: Any) -> list[nn.Module]:
     """The embeddings, by whatever name."""
     try:
         return [*embeddings(encoder), encoder.get_input_embeddings()]
@@ -44,7 +44,7 @@ def _tables(encoder: Any) -> list[nn.Module]:
         return embeddings(encoder)
 
 
-def merge(model: Any) -> Any:
+def merge_lora(model: Any) -> Any:
     """An ordinary model of transformers: low-rank changes added to the weights they belong to."""
     return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
 

@@ -1,7 +1,7 @@
 """A model too large for one device: each process holds its rows of weights, gradients and moments (torch's FSDP2).
 
 Every forward and backward is a collective, so all processes run equally many, with texts or without. The optimizer
-sees plain tensors, this process's rows of each: torch cuts the first dimension into as many pieces as there are
+sees plain tensors, this process's rows of each: torch splits the first dimension into as many pieces as there are
 processes, of `ceil(n / processes)` rows until they are used up. One process alone holds all rows, as an engine does.
 """
 
@@ -14,13 +14,14 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
-from bonafide.engine.activation_cache import Frozen
+from bonafide.engine.activation_cache import ActivationCache
 from bonafide.engine.engine import Engine
+from bonafide.engine.matmul_policy import MatmulPolicy
 from bonafide.engine.optimizer import MOMENTS, State, decayed
-from bonafide.engine.process_group import World, together
-from bonafide.engine.recipe import cut
+from bonafide.engine.process_group import ProcessGroup, lost_peer_errors
+from bonafide.engine.recipe import partition_by_tokens
 from bonafide.forward.packed_attention import layers
-from bonafide.forward.packing import lay_out
+from bonafide.forward.packing import make_batch
 from bonafide.project.arrays import Ints
 
 
@@ -28,11 +29,11 @@ class RowsAdamW:
     """Fused AdamW over this process's rows, plain tensors in the memory of the model's own parameters."""
 
     def __init__(
-        self, parameters: dict[str, nn.Parameter], decays: set[str], weight_decay: float, world: World
+        self, parameters: dict[str, nn.Parameter], decays: set[str], weight_decay: float, group: ProcessGroup
     ) -> None:
         """Begin with moments of zero."""
-        self.world = world
-        self.trained = {name: nn.Parameter(rows(p)) for name, p in parameters.items()}
+        self.group = group
+        self.trained = {name: nn.Parameter(local_rows(p)) for name, p in parameters.items()}
         groups = [
             {"params": [p for name, p in self.trained.items() if (name in decays) == does], "weight_decay": decay}
             for does, decay in ((True, weight_decay), (False, 0.0))
@@ -42,12 +43,12 @@ class RowsAdamW:
             moments = {name: torch.zeros_like(p) for name in MOMENTS}
             self._optimizer.state[p] = moments | {"step": torch.zeros((), device=p.device if p.is_cuda else None)}
 
-    def step(self, rate: float, max_norm: float) -> None:
+    def step(self, lr: float, max_norm: float) -> None:
         """As FlatAdamW's, by the norm of the whole gradient: of all processes' rows."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
+        for parameters in self._optimizer.param_groups:
+            parameters["lr"] = lr
         grads = [p.grad for p in self.trained.values() if p.grad is not None]
-        norm = self.world.sum(nn.utils.get_total_norm(grads).square()).sqrt()
+        norm = self.group.all_reduce(nn.utils.get_total_norm(grads).square()).sqrt()
         self._optimizer.grad_scale = (norm / max_norm).clamp(min=1.0)  # type: ignore[attr-defined]
         self._optimizer.step()
 
@@ -70,85 +71,85 @@ class RowsAdamW:
 class ShardedEngine(Engine):
     """An engine whose optimizer has this process's rows, in the memory of the model's own parameters."""
 
-    def _take(self) -> RowsAdamW:
-        """Part the model; ValueError where there is no list of layers to shard. Autograd keeps the gradients."""
-        self.frozen, self.inputs = Frozen(self.model, packed=False), self.tokens  # its forwards would be collectives
+    def _prepare_model(self) -> RowsAdamW:
+        """Shard the model; ValueError where there is no list of layers to shard. Autograd keeps the gradients."""
+        self.activation_cache = ActivationCache(self.model, packed=False)  # its forwards would be collectives
+        self.inputs = self.tokens
         decays = decayed(self.model)
         low = self.recipe.precision == "bf16" and torch.cuda.is_available()  # on CPUs all is fp32
-        shard(self.model, self.world, torch.bfloat16 if low else torch.float32)
-        self.layout.move(next(self.model.parameters()).device)
-        self.layout.products = torch.bfloat16 if low else torch.float32
+        shard_model(self.model, self.group, torch.bfloat16 if low else torch.float32)
+        self.device = next(self.model.parameters()).device
+        self.matmul = MatmulPolicy(torch.bfloat16 if low else torch.float32)
         self.parameters = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
-        return RowsAdamW(self.parameters, decays, self.recipe.weight_decay, self.world)
+        return RowsAdamW(self.parameters, decays, self.recipe.weight_decay, self.group)
 
-    def _gradients(self, texts: Ints, key: int) -> torch.Tensor:
+    def _compute_gradients(self, texts: Ints, rng_key: int) -> torch.Tensor:
         """Leave our rows of the gradient of the mean loss of `texts` in `trained`; return that loss, the whole one."""
-        ordered, cuts = cut(texts, self.tokens.lengths, self.shards)
-        first = self.world.rank * self.recipe.accumulation
-        with together():
+        ordered, offsets = partition_by_tokens(texts, self.tokens.lengths, self.shards)
+        first = self.group.rank * self.recipe.gradient_accumulation_steps
+        with lost_peer_errors():
             losses = [
-                self._shard(ordered, cuts[part : part + 2], key, part)
-                for part in range(first, first + self.recipe.accumulation)
+                self._run_shard(ordered, offsets[shard : shard + 2], rng_key, shard)
+                for shard in range(first, first + self.recipe.gradient_accumulation_steps)
             ]
         for name, p in self.parameters.items():
             mine = self.optimizer.trained[name]
-            mine.grad, p.grad = torch.zeros_like(mine) if p.grad is None else rows(p.grad), None
-        with self.watch("reduce"):
-            return self.world.sum(torch.stack(losses).sum())
+            mine.grad, p.grad = torch.zeros_like(mine) if p.grad is None else local_rows(p.grad), None
+        with self.timer("reduce"):
+            return self.group.all_reduce(torch.stack(losses).sum())
 
-    def _shard(self, ordered: Ints, cuts: Ints, key: int, shard: int) -> torch.Tensor:
+    def _run_shard(self, ordered: Ints, offsets: Ints, rng_key: int, shard: int) -> torch.Tensor:
         """As an engine's pass; a process without texts runs the first one, for its collectives, and adds zeros."""
-        texts = ordered[cuts[0] : cuts[-1]]
-        with self.watch("data"):
-            batch = lay_out(self.tokens, texts if len(texts) else ordered[:1], self.model)
-            self.layout.set(batch.lengths, [0, len(batch.lengths)], key, shard)
-        with self.watch("forward and backward"):
-            torch.manual_seed(key)
-            loss = self._losses(batch).sum() * (len(texts) > 0) / len(ordered)
-            loss.backward()  # type: ignore[no-untyped-call]
-        self.layout.clear()
+        texts = ordered[offsets[0] : offsets[-1]]
+        with self.timer("data"):
+            batch = make_batch(self.tokens, texts if len(texts) else ordered[:1], self.model)
+        with self.timer("forward and backward"):
+            torch.manual_seed(rng_key)
+            with self.context.shards(batch.lengths, [0, len(batch.lengths)], rng_key, shard):
+                loss = self._losses(batch).sum() * (len(texts) > 0) / len(ordered)
+                loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
     @torch.no_grad()
-    def whole(self, weights: State) -> State:
-        """Join every process's rows `weights`: on rank 0 all of them, on the CPU; {} elsewhere. One tensor at a time.
+    def gather(self, weights: State) -> State:
+        """Gather every process's rows `weights`: on rank 0 all of them, on the CPU; {} elsewhere. One tensor at a time.
 
         They replace those in training.
         """
-        joined: State = {}
+        gathered: State = {}
         for name, p in self.parameters.items():
             self.optimizer.trained[name].copy_(weights[name])
-            with together():
+            with lost_peer_errors():
                 full = p.full_tensor() if isinstance(p, DTensor) else p
-            if self.world.rank == 0:
-                joined[name] = full.detach().to("cpu", copy=True)
-        return joined
+            if self.group.rank == 0:
+                gathered[name] = full.detach().to("cpu", copy=True)
+        return gathered
 
 
-def rows(tensor: torch.Tensor) -> torch.Tensor:
+def local_rows(tensor: torch.Tensor) -> torch.Tensor:
     """Our rows of a parameter or a gradient: the same memory, without its history."""
     return (tensor.to_local() if isinstance(tensor, DTensor) else tensor).detach()
 
 
-def shard(model: Any, world: World, products: torch.dtype) -> None:
-    """Part the embeddings, each layer and the rest, in place and onto the devices: only one of them is ever whole.
+def shard_model(model: Any, group: ProcessGroup, dtype: torch.dtype) -> None:
+    """Shard the embeddings, each layer and the rest, in place and onto the devices: only one of them is ever whole.
 
-    Weights stay fp32; each is whole in the dtype of products only, and gradients are summed in fp32. They are sums, not
-    torch's means over processes: the loss is a mean over the batch already.
+    Weights stay fp32; each is whole in the `dtype` of products only, and gradients are summed in fp32. These are sums,
+    not torch's means over processes: the loss is a mean over the batch already.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    if world.size == 1:
+    if group.size == 1:
         model.to(device)
         return
     try:
-        parts = [model.get_input_embeddings(), *layers(model), model]
+        units = [model.get_input_embeddings(), *layers(model), model]
     except IndexError:
         raise ValueError(f"{model.config.model_type} has no layers to shard: set train.sharding to none") from None
-    low = MixedPrecisionPolicy(param_dtype=products, reduce_dtype=torch.float32, output_dtype=torch.float32)
-    policy = MixedPrecisionPolicy() if products == torch.float32 else low
-    mesh = init_device_mesh(device, (world.size,))
+    low = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32, output_dtype=torch.float32)
+    policy = MixedPrecisionPolicy() if dtype == torch.float32 else low
+    mesh = init_device_mesh(device, (group.size,))
     warnings.filterwarnings("ignore", "FSDP2-wrapped module")  # the last layer's first rows, a view: none writes there
-    for part in parts:
-        fully_shard(part, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
-        part.set_gradient_divide_factor(1.0)
-        part.set_force_sum_reduction_for_comms(True)
+    for unit in units:
+        fully_shard(unit, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
+        unit.set_gradient_divide_factor(1.0)
+        unit.set_force_sum_reduction_for_comms(True)

@@ -1,7 +1,9 @@
-"""Each gradient is written once to where it stays, not made by autograd and then added to what was zeroed before.
+"""Gradients of weights that modules write into `p.grad` themselves, summed shard by shard, without autograd.
 
-A weight that a pass uses several times, as ALBERT's layers do, is summed over its uses shard by shard, and then over
-shards: a process that holds some of them has a subtree of that sum.
+Autograd would make a new tensor of every gradient, and add it to a `p.grad` that was filled with zeros before. Here the
+backward of a module (`layer_gradients`, `module_patching`) writes the sum over shards right to where it stays: `p.grad`
+is a view of the optimizer's buffer. A weight that a pass uses several times, as ALBERT's layers do, is summed over its
+uses within each shard first and then over shards, so that a process that holds some shards has a subtree of that sum.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,85 +13,109 @@ from functools import partial
 import torch
 from torch import nn
 
-from bonafide.engine.step_context import Layout, Sizes, tree_sum
+from bonafide.engine.grad_overlap import GradOverlap
+from bonafide.engine.shard_context import ShardContext, ShardSizes, tree_sum
 from bonafide.project.errors import InputError
 
 
-def deliver(
-    p: nn.Parameter, layout: Layout, write: Callable[..., object], tensors: Sequence[torch.Tensor], sizes: Sizes
-) -> None:
-    """Have `write(*tensors, sizes, out)` fill the gradient of `p`, from tensors with shards of `sizes` rows."""
+class GradWriter:
+    """Writes the gradients of a model's weights, and knows which are there; one for all modules of a model."""
 
-    def parts() -> Iterator[torch.Tensor]:
+    def __init__(self, context: ShardContext, overlap: GradOverlap) -> None:
+        """Gradients are computed where `overlap` does work."""
+        self.context, self.overlap = context, overlap
+        self.managed: set[nn.Parameter] = set()
+        """Weights whose modules write the gradient; autograd keeps those of all others."""
+        self.copied: set[nn.Parameter] = set()
+        """Of these, those of modules that run once a shard, with a copy of the weight for each."""
+        self.shared: set[nn.Parameter] = set()
+        """Weights that a pass uses several times, as far as passes have shown."""
+        self.is_settled = False
+        """Whether `shared` is complete: from then on another one is an error."""
+        self.has_grad: set[nn.Parameter] = set()
+        """Weights whose gradient of the present pass is written, or submitted."""
+        self.shard_grads: dict[nn.Parameter, list[torch.Tensor]] = {}
+        """Of each shared weight, the sum of its uses so far in each shard."""
+        self.nonzero_rows: dict[nn.Parameter, torch.Tensor] = {}
+        """Of an embedding table, the rows of its gradient that may be other than zero; all may be where it lacks."""
+
+    def manages(self, module: nn.Module) -> bool:
+        """Whether a module's own trained weights, if it has some, are all managed."""
+        return all(p is None or not p.requires_grad or p in self.managed for p in module._parameters.values())  # noqa: SLF001
+
+    def write_grad(
+        self, p: nn.Parameter, grad_of: Callable[..., object], tensors: Sequence[torch.Tensor], sizes: ShardSizes
+    ) -> None:
+        """Have `grad_of(*tensors, sizes, out)` fill the gradient of `p`, from tensors with shards of `sizes` rows."""
+        self.write(p, partial(grad_of, *tensors, sizes), lambda: self.each_shard(p, grad_of, tensors, sizes))
+
+    @staticmethod
+    def each_shard(
+        p: nn.Parameter, grad_of: Callable[..., object], tensors: Sequence[torch.Tensor], sizes: ShardSizes
+    ) -> Iterator[torch.Tensor]:
+        """The gradient that each shard has by itself, zeros where it has no rows."""
         shards = zip(*(torch.split_with_sizes(tensor, sizes) for tensor in tensors), strict=True)
         for rows, shard in zip(sizes, shards, strict=True):
             out = torch.zeros_like(p)
             if rows:
-                write(*shard, [rows], out)
+                grad_of(*shard, [rows], out)
             yield out
 
-    place(p, layout, partial(write, *tensors, sizes), parts)
+    def write(
+        self,
+        p: nn.Parameter,
+        fill: Callable[[torch.Tensor], object],
+        each_shard: Callable[[], Iterable[torch.Tensor]],
+    ) -> None:
+        """Have `fill` overwrite a tensor with the gradient of one use of `p`; of a shared weight, add up `each_shard`.
 
+        InputError where sums must be exact and a second use comes to light too late.
+        """
+        if p.grad is None:
+            p.grad = torch.zeros_like(p)
+            self.nonzero_rows[p] = torch.empty(0, dtype=torch.int64, device=p.device)
+        again, grad = p in self.has_grad, p.grad
+        self.has_grad.add(p)
+        if p in self.shared:
+            self.overlap.submit(lambda: self._add_each(p, each_shard()))
+        elif not again:
+            self.overlap.submit(lambda: fill(grad))
+        elif self.context.exact and self.is_settled:
+            raise InputError("a weight is used more often than at the start of training: set train.exact to false")
+        else:
+            self.shared |= {p} if self.context.exact else set()
+            self.overlap.submit(lambda: self._add(p, grad, fill))
 
-def place(
-    p: nn.Parameter,
-    layout: Layout,
-    write: Callable[[torch.Tensor], object],
-    parts: Callable[[], Iterator[torch.Tensor]],
-) -> None:
-    """Have `write` fill the gradient of `p`, or add to it what the pass uses `p` for once more: aside.
-
-    Of a weight that is known to be used several times, all uses are added up shard by shard, from `parts`, before the
-    shards are: so it is the same sum wherever they lie. InputError where that comes to light too late.
-    """
-    if p.grad is None:
-        p.grad = torch.zeros_like(p)
-        layout.used[id(p)] = torch.empty(0, dtype=torch.int64, device=p.device)
-    again = id(p) in layout.written
-    layout.written.add(id(p))
-    grad = p.grad
-
-    def add() -> None:
-        layout.used.pop(id(p), None)
-        more = torch.zeros_like(grad)
-        write(more)
-        grad.add_(more)
-
-    def keep() -> None:
-        kept = layout.parts.setdefault(id(p), [])
-        for shard, part in enumerate(parts()):
-            if shard < len(kept):
-                kept[shard].add_(part)
+    def _add_each(self, p: nn.Parameter, grads: Iterable[torch.Tensor]) -> None:
+        sums = self.shard_grads.setdefault(p, [])
+        for shard, grad in enumerate(grads):
+            if shard < len(sums):
+                sums[shard].add_(grad)
             else:
-                kept.append(part)
+                sums.append(grad)
 
-    if id(p) in layout.shared:
-        layout.aside.do(keep)
-    elif again and layout.exact and layout.settled:
-        raise InputError("a weight is used more often than at the start of training: set train.exact to false")
-    else:
-        layout.shared |= {id(p)} if again and layout.exact else set()
-        layout.aside.do(add if again else partial(write, grad))
+    def _add(self, p: nn.Parameter, grad: torch.Tensor, fill: Callable[[torch.Tensor], object]) -> None:
+        more = torch.zeros_like(grad)
+        self.nonzero_rows.pop(p, None)
+        fill(more)
+        grad.add_(more)
+        self.nonzero_rows.pop(p, None)
 
-
-@contextmanager
-def written(trained: Iterable[nn.Parameter], layout: Layout) -> Iterator[None]:
-    """A forward and backward pass, after which every gradient is that of this pass, zero where it did not reach."""
-    layout.written.clear()
-    trained = [*trained]
-    grads = [(id(p), p.grad) for p in trained if p.grad is not None]
-    for name, grad in grads:
-        if name not in layout.taken:
-            grad.zero_()
-    layout.parts.clear()
-    yield
-    layout.clear()
-    for p in trained:
-        if id(p) in layout.parts and p.grad is not None:
-            layout.used.pop(id(p), None)
-            p.grad.copy_(tree_sum(layout.parts.pop(id(p))))
-    unreached = layout.taken - layout.written
-    for name, grad in grads:
-        if name in unreached:
-            grad.zero_()
-            layout.used.pop(name, None)
+    @contextmanager
+    def one_pass(self, trained: Iterable[nn.Parameter]) -> Iterator[None]:
+        """A forward and backward pass, after which every gradient is that of this pass, zero where it did not reach."""
+        grads = [(p, p.grad) for p in trained if p.grad is not None]
+        self.has_grad.clear()
+        self.shard_grads.clear()
+        for p, grad in grads:
+            if p not in self.managed:
+                grad.zero_()
+        yield
+        for p, sums in self.shard_grads.items():
+            self.nonzero_rows.pop(p, None)
+            p.grad = tree_sum(sums) if p.grad is None else p.grad.copy_(tree_sum(sums))
+        self.shard_grads.clear()
+        for p, grad in grads:
+            if p in self.managed and p not in self.has_grad:
+                self.nonzero_rows.pop(p, None)
+                grad.zero_()

@@ -1,6 +1,7 @@
-"""AdamW over the trained weights, which lie end to end, as do their gradients and moments; the model's are views.
+"""AdamW over one flat vector of all trained weights: the model's parameters and their gradients are views of it.
 
-One kernel over one vector instead of a hundred, a norm in one pass, and processes add up one tensor.
+So an update is one kernel instead of a hundred, the gradient's norm one pass over memory, and the sum over processes
+one message.
 """
 
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ from torch import nn
 
 State = dict[str, torch.Tensor]
 MOMENTS = ("exp_avg", "exp_avg_sq")
-ALIGNED, ROW = 16, 4096  # floats: a cache line; what the norm sums in one go, so that fp32 does for millions of them
+ALIGNMENT = 16  # floats: each weight begins at a cache line
+NORM_CHUNK = 4096  # floats: the norm is that of the norms of chunks, so that fp32 is exact enough for millions of them
 
 
 class Optimizer(Protocol):
@@ -20,11 +22,11 @@ class Optimizer(Protocol):
 
     trained: dict[str, nn.Parameter]
 
-    def step(self, rate: float, max_norm: float) -> None:
-        """One update at learning rate `rate`, the gradient's global norm cut to `max_norm`."""
+    def step(self, lr: float, max_norm: float) -> None:
+        """One update at learning rate `lr`, the gradient's global norm clipped to `max_norm`."""
 
     def state(self) -> State:
-        """The weights and their two moments by name, as they are: not copied."""
+        """The weights and their two moments by name: the tensors themselves, not copies."""
 
     def load(self, saved: State, step: int) -> None:
         """Put what `state` gave after `step` steps back in place."""
@@ -44,68 +46,72 @@ class FlatAdamW:
 
     def __init__(self, model: nn.Module, weight_decay: float) -> None:
         """Move the trained weights of `model` into one vector, the decayed ones first."""
-        first_ones = decayed(model)
+        decays = decayed(model)
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-        named.sort(key=lambda item: item[0] not in first_ones)
+        named.sort(key=lambda item: item[0] not in decays)
         self.trained: dict[str, nn.Parameter] = dict(named)
-        sizes = [-(-p.numel() // ALIGNED) * ALIGNED for _, p in named]
+        sizes = [-(-p.numel() // ALIGNMENT) * ALIGNMENT for _, p in named]
         self._starts = [0, *accumulate(sizes)]
-        first, last = self._starts[sum(name in first_ones for name in self.trained)], self._starts[-1]
+        undecayed, end = self._starts[sum(name in decays for name in self.trained)], self._starts[-1]
         device = named[0][1].device
-        self.gradient = torch.zeros((last // ROW + 1) * ROW, device=device)
-        """All gradients, fp32; after them, at `tail`, is place for what processes add up beside them."""
-        self.tail = last
-        self._weights = weights = torch.zeros(last, device=device)
-        self._lowered: torch.Tensor | None = None
-        self.moments = {name: torch.zeros(last, device=device) for name in MOMENTS}
-        for (_, p), weight, grad in zip(named, self._views(weights), self._views(self.gradient), strict=True):
+        self.reduce_buffer = torch.zeros((end // NORM_CHUNK + 1) * NORM_CHUNK, device=device)
+        """All gradients, fp32, and after them the loss, at `loss_slot`: what processes sum in one all-reduce."""
+        self.loss_slot = end
+        self._weights = torch.zeros(end, device=device)
+        self._low_precision: torch.Tensor | None = None
+        self.moments = {name: torch.zeros(end, device=device) for name in MOMENTS}
+        for (_, p), weight, grad in zip(
+            named, self._views(self._weights), self._views(self.reduce_buffer), strict=True
+        ):
             p.data, p.grad = weight.copy_(p.data), grad
-        parts = [(slice(0, first), weight_decay), (slice(first, last), 0.0)]
-        self._optimizer = self._build(weights, [part for part in parts if part[0].start < part[0].stop])
+        halves = [(slice(0, undecayed), weight_decay), (slice(undecayed, end), 0.0)]
+        self._optimizer = self._build([half for half in halves if half[0].start < half[0].stop])
 
-    def _build(self, weights: torch.Tensor, parts: list[tuple[slice, float]]) -> torch.optim.AdamW:
-        vectors = [nn.Parameter(weights[part]) for part, _ in parts]
-        groups = [{"params": [p], "weight_decay": decay} for p, (_, decay) in zip(vectors, parts, strict=True)]
+    def _build(self, halves: list[tuple[slice, float]]) -> torch.optim.AdamW:
+        """Torch's AdamW over slices of the vectors, each with its weight decay."""
+        vectors = [nn.Parameter(self._weights[half]) for half, _ in halves]
+        groups = [{"params": [p], "weight_decay": decay} for p, (_, decay) in zip(vectors, halves, strict=True)]
         optimizer = torch.optim.AdamW(groups, lr=0.0, fused=True)
-        for p, (part, _) in zip(vectors, parts, strict=True):
-            p.grad = self.gradient[part]
-            optimizer.state[p] = {name: moment[part] for name, moment in self.moments.items()}
+        for p, (half, _) in zip(vectors, halves, strict=True):
+            p.grad = self.reduce_buffer[half]
+            optimizer.state[p] = {name: moment[half] for name, moment in self.moments.items()}
             optimizer.state[p]["step"] = torch.zeros((), device=p.device if p.is_cuda else None)
         return optimizer
 
     def _views(self, flat: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Each trained weight's place in a vector, in its shape."""
         for start, p in zip(self._starts, self.trained.values(), strict=False):
             yield flat[start : start + p.numel()].view(p.shape)
 
-    def lower(self, model: nn.Module, dtype: torch.dtype) -> dict[int, torch.Tensor]:
-        """From now on keep the weights in `dtype` too, by one kernel after each update instead of one a weight and use.
+    def keep_low_precision(self, model: nn.Module, dtype: torch.dtype) -> dict[nn.Parameter, torch.Tensor]:
+        """From now on keep the weights in `dtype` too, cast by one kernel after each update, not one a weight and use.
 
-        Returns views of that copy by the id of the parameter; of the frozen weights of linear layers, copies.
+        Returns each trained weight's view of that copy; of the frozen weights of linear layers, copies.
         """
-        self._lowered = self._weights.to(dtype)
+        self._low_precision = self._weights.to(dtype)
         linear = [p for m in model.modules() if isinstance(m, nn.Linear) for p in m.parameters(recurse=False)]
-        views = zip(map(id, self.trained.values()), self._views(self._lowered), strict=True)
-        return {id(p): p.detach().to(dtype) for p in linear if not p.requires_grad} | dict(views)
+        views = zip(self.trained.values(), self._views(self._low_precision), strict=True)
+        return {p: p.detach().to(dtype) for p in linear if not p.requires_grad} | dict(views)
 
     def _refresh(self) -> None:
-        if self._lowered is not None:
-            self._lowered.copy_(self._weights)
+        if self._low_precision is not None:
+            self._low_precision.copy_(self._weights)
 
-    def step(self, rate: float, max_norm: float) -> None:
-        """One update at learning rate `rate`, the gradient's global norm cut to `max_norm`.
+    def step(self, lr: float, max_norm: float) -> None:
+        """One update at learning rate `lr`, the gradient's global norm clipped to `max_norm`.
 
         The fused kernel divides by `grad_scale` as it reads the gradient: no pass of its own, no wait for the norm.
         """
-        self.gradient[self.tail :] = 0
-        norm = torch.linalg.vector_norm(torch.linalg.vector_norm(self.gradient.view(-1, ROW), dim=1))
+        self.reduce_buffer[self.loss_slot :] = 0
+        norm = torch.linalg.vector_norm(torch.linalg.vector_norm(self.reduce_buffer.view(-1, NORM_CHUNK), dim=1))
         self._optimizer.grad_scale = (norm / max_norm).clamp(min=1.0)  # type: ignore[attr-defined]
         for group in self._optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = lr
         self._optimizer.step()
         self._refresh()
 
     def state(self) -> State:
-        """The weights and their two moments by name, as they are: not copied."""
+        """The weights and their two moments by name: the tensors themselves, not copies."""
         found: State = {f"weight.{name}": p.detach() for name, p in self.trained.items()}
         for key, moment in self.moments.items():
             found |= {f"{key}.{name}": view for name, view in zip(self.trained, self._views(moment), strict=True)}

@@ -11,7 +11,7 @@ LOST = ("gloo", "NCCL", "c10d")  # what torch's messages of a lost process come 
 
 
 @contextmanager
-def together() -> Iterator[None]:
+def lost_peer_errors() -> Iterator[None]:
     """Collectives go in here, among other work or not: ConnectionError where they fail since a process is gone."""
     try:
         yield
@@ -22,20 +22,20 @@ def together() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class World:
+class ProcessGroup:
     """One process among its peers; ConnectionError where one of them is gone."""
 
     rank: int = 0
     size: int = 1
     exact: bool = True
 
-    def sum(self, mine: torch.Tensor) -> torch.Tensor:
+    def all_reduce(self, mine: torch.Tensor) -> torch.Tensor:
         """Add up every process's tensor in place, with the same result in each.
 
         Exact: recursive doubling over a power of two of processes. Partners exchange the sums of neighbouring halves
         of the tree of shards and both add them, which is the order in which one process adds the same shards.
         """
-        with together():
+        with lost_peer_errors():
             if self.size > 1 and not self.exact:
                 distributed.all_reduce(mine)
             distance = 1
@@ -51,18 +51,18 @@ class World:
             request.wait()
         return theirs
 
-    def agree(self, value: int) -> int:
-        """What rank 0 says."""
-        said = torch.tensor([value])
+    def broadcast(self, value: int) -> int:
+        """Rank 0's value."""
+        tensor = torch.tensor([value])
         if self.size > 1:
-            with together():
-                distributed.broadcast(said, src=0)
-        return int(said)
+            with lost_peer_errors():
+                distributed.broadcast(tensor, src=0)
+        return int(tensor)
 
-    def smallest(self, value: int) -> int:
-        """The smallest of what the processes say, 64 bits; none goes on before all have said it."""
-        said = torch.tensor([value])
+    def all_min(self, value: int) -> int:
+        """The smallest of all processes' values, 64 bits; none goes on before all have given theirs."""
+        tensor = torch.tensor([value])
         if self.size > 1:
-            with together():
-                distributed.all_reduce(said, distributed.ReduceOp.MIN)
-        return int(said)
+            with lost_peer_errors():
+                distributed.all_reduce(tensor, distributed.ReduceOp.MIN)
+        return int(tensor)

@@ -1,4 +1,4 @@
-"""The plan of a training: its recipe, and what each step takes and yields, as pure functions of numbers."""
+"""A training's hyperparameters, and what each step takes and yields, as pure functions of numbers."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ class Recipe:
     warmup_ratio: float
     weight_decay: float
     max_grad_norm: float
-    accumulation: int
+    gradient_accumulation_steps: int
     shards: int
     exact: bool
     precision: str
@@ -49,8 +49,8 @@ def schedule(step: int, steps: int, warmup_ratio: float) -> float:
     return min(step / warmup, max(0.0, (steps - step + 1) / max(1, steps - warmup + 1)))
 
 
-def cut(rows: Ints, lengths: Ints, shards: int) -> tuple[Ints, Ints]:
-    """Rows by ascending length, and the `shards` + 1 cuts that part them into neighbours of about equal tokens."""
+def partition_by_tokens(rows: Ints, lengths: Ints, shards: int) -> tuple[Ints, Ints]:
+    """Rows by ascending length, and the `shards` + 1 offsets that cut them into shards of about equally many tokens."""
     rows = rows[np.argsort(lengths[rows], kind="stable")]
     ends = np.cumsum(lengths[rows])
     middle = (2 * ends - lengths[rows]) * shards // (2 * ends[-1])

@@ -1,8 +1,8 @@
-"""Whether shards that share a pass have the bits of passes of their own, which is tried out at each start.
+"""Whether shards that share a pass have the same bits as shards with a pass each, which is tried out at each start.
 
-What treats rows one by one may round the last of them otherwise: torch's elementwise kernels take what is left after
-the last full vectors one by one, with other functions. Widths that are multiples of 32 leave nothing; others do. And a
-model may draw chance of torch's own, as OPT does.
+It is not so for every model. Torch's elementwise kernels work on full vectors, and take what is left one by one, with
+other functions that may round otherwise: widths that are multiples of 32 leave nothing, others do. And a model may use
+torch's own random generator, as OPT does.
 """
 
 from typing import Any
@@ -10,42 +10,41 @@ from typing import Any
 import numpy as np
 import torch
 
-from bonafide.engine.bucketing import slots
-from bonafide.engine.recipe import cut
-from bonafide.engine.step_context import tree_sum
+from bonafide.engine.recipe import partition_by_tokens
+from bonafide.engine.shard_context import tree_sum
 from bonafide.project.arrays import Ints
 from bonafide.project.errors import InputError
 
-MORE = (0, 1, 3)  # texts of each try beside two for each shard
+EXTRA_TEXTS = (0, 1, 3)  # of each try beside two for each shard
 
 
-def settle(engine: Any) -> str:
-    """Why each shard of an engine needs a pass of its own, or nothing; what its layout must know is noted there."""
-    layout, training, few = engine.layout, engine.model.training, np.argsort(engine.tokens.lengths, kind="stable")
+def try_sharing_a_pass(engine: Any) -> str:
+    """Why each shard of an engine needs a pass of its own, or nothing; finds the weights that a pass uses twice."""
+    context, writer, training = engine.context, engine.writer, engine.model.training
+    by_length = np.argsort(engine.tokens.lengths, kind="stable")
     try:
-        for more in MORE if layout.exact else MORE[:1]:
-            places = np.linspace(0, len(few) - 1, min(len(few), 2 * engine.shards + more)).astype(np.int64)
-            if not _alike(engine, few[places]):
+        for more in EXTRA_TEXTS if context.exact else EXTRA_TEXTS[:1]:
+            places = np.linspace(0, len(by_length) - 1, min(len(by_length), 2 * engine.shards + more)).astype(np.int64)
+            if not _has_same_bits(engine, by_length[places]):
                 return "shards that share one have other bits"
     except KeyError as error:
         return f"a tensor of {error} rows has none for each token or text"
     except InputError as error:
-        layout.taken.clear()
+        writer.managed.clear()
         return str(error)
     finally:
-        layout.settled = True
+        writer.is_settled = True
         engine.model.train(training)
     return ""
 
 
-def _alike(engine: Any, texts: Ints) -> bool:
-    ordered, cuts = cut(texts, engine.tokens.lengths, engine.shards)
-    room = slots(engine.inputs.lengths[ordered], cuts, engine.longest) if engine.fills else None
-    shared = None
-    while shared != engine.layout.shared:  # what is used several times comes to light here
-        shared = set(engine.layout.shared)
-        whole = engine.pass_alone(ordered, cuts, 0, 0, room).clone()
-    if not engine.layout.exact:
+def _has_same_bits(engine: Any, texts: Ints) -> bool:
+    ordered, offsets = partition_by_tokens(texts, engine.tokens.lengths, engine.shards)
+    known = None
+    while known != engine.writer.shared:  # a pass may show further weights that it uses several times
+        known = set(engine.writer.shared)
+        together = engine.run_pass(ordered, offsets, 0, 0).clone()
+    if not engine.context.exact:
         return True
-    passes = (engine.pass_alone(ordered, cuts[i : i + 2], 0, i, room).clone() for i in range(engine.shards))
-    return torch.equal(whole, tree_sum(passes))
+    alone = (engine.run_pass(ordered, offsets[i : i + 2], 0, i).clone() for i in range(engine.shards))
+    return torch.equal(together, tree_sum(alone))

@@ -1,10 +1,10 @@
-"""Train the embeddings of the words that the texts use, and put them back among the others afterwards.
+"""Train the embeddings of the tokens that the texts use, and put them back among the others afterwards.
 
 Exact: a row that no text uses has no gradient, and embeddings are not decayed, so it never moves. Of MiniLM's 30,522
 rows the default table uses 13,463, which spares AdamW a third of its work.
 
-It is proved on the spot. Where a second module reads the table or the ids, as in most models with a decoder, words in
-ids of the cut table would be other words there: such a model trains on its whole table.
+It is proved on the spot. Where a second module reads the table or the ids, as in most models with a decoder, ids of
+the pruned table would be other tokens there: such a model trains on its whole table.
 """
 
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ from torch import nn
 from bonafide.datasets.ragged import Tokens
 from bonafide.pretrained.padding import trial
 
-PROBED = 4  # texts, from the shortest to the longest
+PROBE_TEXTS = 4  # texts, from the shortest to the longest
 
 
-class Vocabulary:
+class PrunedVocabulary:
     """The rows of a model's word embeddings that some splits use, or all where they cannot be told apart."""
 
     def __init__(self, model: Any, splits: Sequence[Tokens], padding: int) -> None:
-        """Cut the model's word embeddings to the ids of `splits`, and `padding`, unless that changes a logit."""
+        """Prune the model's word embeddings to the ids of `splits`, and `padding`, unless that changes a logit."""
         self.config: Any = model.config.get_text_config()
         self.padding, self.used = self.config.pad_token_id, np.empty(0, dtype=np.int64)
         table = _sole_table(model)
@@ -32,14 +32,14 @@ class Vocabulary:
             return
         self.table, self.whole, self.padding_idx = table, table.weight, table.padding_idx
         texts = splits[0]
-        rows = np.argsort(texts.lengths, kind="stable")[np.linspace(0, len(texts) - 1, PROBED).astype(int)]
+        rows = np.argsort(texts.lengths, kind="stable")[np.linspace(0, len(texts) - 1, PROBE_TEXTS).astype(int)]
         expected = trial(model, texts.some(rows))
-        self._cut(splits, padding)
+        self._prune(splits, padding)
         if expected is None or not _equal(expected, trial(model, self.translate(texts).some(rows))):
             self.restore()
             self.used = np.empty(0, dtype=np.int64)
 
-    def _cut(self, splits: Sequence[Tokens], padding: int) -> None:
+    def _prune(self, splits: Sequence[Tokens], padding: int) -> None:
         self.used = np.unique(np.concatenate([[padding], *(np.unique(split.input_ids) for split in splits)]))
         self.config.pad_token_id = int(np.searchsorted(self.used, padding))
         self._set(nn.Parameter(self.whole.detach()[torch.from_numpy(self.used).to(self.whole.device)]), None)
@@ -49,7 +49,7 @@ class Vocabulary:
         self.table.weight, self.table.num_embeddings, self.table.padding_idx = weight, len(weight), padding_idx
 
     def translate(self, tokens: Tokens) -> Tokens:
-        """The same texts in ids of the cut table."""
+        """The same texts in ids of the pruned table."""
         if not len(self.used):
             return tokens
         ids = np.searchsorted(self.used, tokens.input_ids).astype(np.int32)

@@ -9,7 +9,7 @@ import torch
 
 from bonafide.datasets.ragged import Tokens
 from bonafide.forward.batch import Batch
-from bonafide.forward.packing import lay_out
+from bonafide.forward.packing import make_batch
 from bonafide.project.arrays import Floats
 
 BATCH = 128  # texts; sorted by length, so that little of it is padding
@@ -24,7 +24,7 @@ def predict_all(model: Any, tokens: Tokens, view: Callable[[Any, Batch], Floats]
     device = next(model.parameters()).device
     order = np.argsort(tokens.lengths, kind="stable")
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-        batches = (lay_out(tokens, order[start : start + BATCH], model) for start in range(0, len(order), BATCH))
+        batches = (make_batch(tokens, order[start : start + BATCH], model) for start in range(0, len(order), BATCH))
         stacked = np.concatenate([view(model, batch) for batch in batches])
     result = np.empty_like(stacked)
     result[order] = stacked

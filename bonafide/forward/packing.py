@@ -1,7 +1,8 @@
-"""Texts end to end, never padded: how a batch is laid out, and which models can take it so.
+"""Batches of texts laid end to end, without padding; and which models can take them.
 
-`enable` makes any encoder whose attention goes through transformers' `AttentionInterface` take packed batches, and
-proves it on the spot: without that, transformers 5 attends across packed texts in silence.
+Stock transformers attends across packed texts without a word. `try_packing` sets our attention (`packed_attention`)
+and a pooling of each text's first or last token (`token_pooling`), and keeps them only if packed texts then have the
+logits of padded ones. All other models get padded batches.
 """
 
 from functools import partial
@@ -9,141 +10,150 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
 from bonafide.datasets.ragged import Tokens
-from bonafide.forward.batch import NAME, Batch
-from bonafide.forward.head_rows import keep_first_rows, keep_last_rows, last_rows
-from bonafide.forward.transfer import send, take
+from bonafide.forward.batch import PACKED, Batch
+from bonafide.forward.token_pooling import last_token_rows, pool_first_token, pool_last_token
 from bonafide.pretrained.padding import MISFITS
 from bonafide.project.arrays import Ints
 
-TOLERANCE = 1e-4  # of the probe's logits, fp32, of the largest above 1: attention across texts moves them by 1e-2
-ALONE = 1e-5  # of those of a text alone and among others, of which it may see nothing
-LOW_TOLERANCE = 0.1  # of those in bf16: it rounds to 0.4 % again and again
-PROBED = 16  # positions that a model has at least
+TOLERANCE = (
+    1e-4  # of fp32 logits, packed against padded, relative to the largest above 1: attention across texts is 1e-2
+)
+ALONE_TOLERANCE = 1e-5  # of a text alone against among others, of which it may see nothing
+PROBE_POSITIONS = 16  # positions that every model has
 
-READINGS = (  # how the row of a text that a head reads is found, and whether it is the last one
-    (partial(keep_first_rows, early=True), False),
-    (partial(keep_first_rows, early=False), False),
-    (partial(keep_last_rows, early=True), True),
-    (partial(keep_last_rows, early=False), True),
+POOLINGS = (  # hooks to try, the cheapest first, and whether they need the row of each text's last token
+    (partial(pool_first_token, early=True), False),
+    (partial(pool_first_token, early=False), False),
+    (partial(pool_last_token, early=True), True),
+    (partial(pool_last_token, early=False), True),
 )
 
 _first_positions: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
 
 
-def pack(tokens: Tokens, rows: Ints, model: Any, lengths: Ints | None = None) -> Batch:
-    """Lay texts `rows`, which must ascend in length, end to end; or so many tokens from where each begins."""
-    device, lengths = next(model.parameters()).device, tokens.lengths[rows] if lengths is None else lengths
-    firsts, total = np.cumsum(lengths) - lengths, int(lengths.sum())
-    texts, counts, first, begin = send(np.stack([rows, lengths, firsts, tokens.offsets[rows]]), device)
-    position = torch.arange(total, device=device) - torch.repeat_interleave(first, counts, output_size=total)
-    at = position + torch.repeat_interleave(begin, counts, output_size=total)
-    inputs = {"input_ids": take(tokens, "input_ids", at).long(), "position_ids": position + _first_position(model)}
-    below = None if tokens.below is None else take(tokens, "below", at)[None]
-    tensors = {name: tensor[None] for name, tensor in inputs.items()}
-    labels, bounds = take(tokens, "labels", texts), send(np.append(firsts, total).astype(np.int32), device)
-    last = last_rows(inputs["input_ids"], first, counts, _padding(model)) if _reads_last(model) else None
-    return Batch(tensors, labels, lengths.tolist(), first, last, below, bounds=bounds, longest=int(lengths.max()))
+def make_batch(tokens: Tokens, rows: Ints, model: Any) -> Batch:
+    """A batch of texts `rows`, ascending in length: packed if the model takes that, else padded."""
+    return pack(tokens, rows, model) if _implementation(model) == PACKED else pad(tokens, rows, model)
+
+
+def pack(tokens: Tokens, rows: Ints, model: Any) -> Batch:
+    """Lay texts `rows`, which must ascend in length, end to end; positions begin anew with each text."""
+    send, lengths = partial(_send, device=next(model.parameters()).device), tokens.lengths[rows]
+    at, firsts = token_indices(tokens, rows), np.cumsum(lengths) - lengths
+    ids = tokens.input_ids[at].astype(np.int64)
+    positions = np.arange(len(at)) - np.repeat(firsts, lengths) + _first_position(model)
+    cached = tokens.prefix_activations
+    return Batch(
+        {"input_ids": send(ids[None]), "position_ids": send(positions[None])},
+        labels=send(tokens.labels[rows]),
+        lengths=lengths.tolist(),
+        first=send(firsts),
+        last=send(last_token_rows(ids, firsts, _padding(model))) if _pools_last(model) else None,
+        prefix_activations=None if cached is None else send(cached[at][None]),
+    )
 
 
 def pad(tokens: Tokens, rows: Ints, model: Any) -> Batch:
-    """Texts `rows` padded to the longest: for architectures that cannot be packed.
-
-    On the right, but for a head that reads the last token, as XLNet's does.
-    """
+    """Texts `rows` padded to the longest, on the right; on the left for a head that reads the last token (XLNet)."""
     device, lengths = next(model.parameters()).device, tokens.lengths[rows]
     longest = int(lengths.max())
     mask = np.arange(longest) < lengths[:, None]
     if getattr(model.config, "summary_type", "") == "last":
         mask = mask[:, ::-1]
     ids = np.full(mask.shape, _padding(model) or 0, dtype=np.int64)
-    ids[mask] = tokens.input_ids[places(tokens, rows)]
-    tensors = {"input_ids": send(ids, device), "attention_mask": send(mask.astype(np.int64), device)}
-    labels = send(tokens.labels[rows], device)
+    ids[mask] = tokens.input_ids[token_indices(tokens, rows)]
+    tensors = {"input_ids": _send(ids, device), "attention_mask": _send(mask.astype(np.int64), device)}
+    labels = _send(tokens.labels[rows], device)
     return Batch(tensors, labels, [longest] * len(rows), torch.arange(len(rows), device=device) * longest)
 
 
-def lay_out(tokens: Tokens, rows: Ints, model: Any, lengths: Ints | None = None) -> Batch:
-    """Pack the texts, or so many tokens from where each begins, if the model takes that, else pad them."""
-    return pack(tokens, rows, model, lengths) if _implementation(model) == NAME else pad(tokens, rows, model)
+def _send(array: npt.NDArray[Any], device: torch.device) -> torch.Tensor:
+    """The array on the device; on the CPU it shares the array's memory."""
+    return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+
+def token_indices(tokens: Tokens, rows: Ints) -> Ints:
+    """Where the tokens of texts `rows` lie in the flat arrays of a split, end to end."""
+    starts, lengths = tokens.offsets[rows], tokens.lengths[rows]
+    ends = np.cumsum(lengths)
+    at: Ints = np.arange(ends[-1]) + np.repeat(starts - ends + lengths, lengths)
+    return at
 
 
 def enable(model: Any) -> bool:
     """Let a classifier take packed batches if its architecture can; whether it does is tested, not looked up."""
-    return not obstacle(model)
+    return not try_packing(model)
 
 
-def obstacle(model: Any) -> str:
-    """Let a classifier take packed batches, or say why it cannot; then it is left as it was."""
+def try_packing(model: Any) -> str:
+    """Let a classifier take packed batches, or leave it as it was and return the reason why it cannot."""
     implementation, training = _implementation(model), model.training
     model.eval()
     try:
-        return _try_all(model, implementation)
+        return _try_poolings(model, implementation)
     finally:
         model.train(training)
 
 
-def _try_all(model: Any, implementation: str) -> str:
-    """Try each way to read a text's row, until packed texts have the logits of padded ones."""
+def _try_poolings(model: Any, implementation: str) -> str:
+    """Try each pooling until packed texts have the logits of padded ones."""
     if getattr(model.config, "is_encoder_decoder", False):
         return "its decoder looks at the texts of its encoder"
     try:
         tokens = _probe(model)
         with torch.no_grad():
             padded = model(**pad(tokens, np.arange(len(tokens)), model).inputs).logits
-            model.set_attn_implementation(NAME)
+            model.set_attn_implementation(PACKED)
     except MISFITS as error:
-        return _say(error)
-    if _implementation(model) != NAME:
+        return _reason(error)
+    if _implementation(model) != PACKED:
         return "its attention does not go through transformers' AttentionInterface"
     reasons = []
-    for keep, last in READINGS:
+    for add_hooks, last in POOLINGS:
         hooks: list[Any] = []
-        model.reads_last = last
+        model.pools_last = last
         try:
-            hooks += keep(model)
-            reason = _differs(model, tokens, padded)
+            hooks += add_hooks(model)
+            reason = _find_difference(model, tokens, padded)
         except MISFITS as error:
-            reason = _say(error)
+            reason = _reason(error)
         if not reason:
             return ""
         reasons.append(reason)
         for hook in hooks:
             hook.remove()
-    model.reads_last = False
+    model.pools_last = False
     model.set_attn_implementation(implementation)
     return next((reason for reason in reasons if "logits" in reason), reasons[1])
 
 
 @torch.no_grad()
-def _differs(model: Any, tokens: Tokens, padded: torch.Tensor) -> str:
+def _find_difference(model: Any, tokens: Tokens, padded: torch.Tensor) -> str:
     """How packed texts differ from padded ones, or one of them among others from it alone; or nothing."""
     rows, size = np.arange(len(tokens)), padded.abs().max().clamp(min=1)
     packed = model(**pack(tokens, rows, model).inputs).logits
     if packed.shape != padded.shape:
         return "its head reads more than the first or the last token of a text"
     alone = [model(**pack(tokens, rows[row : row + 1], model).inputs).logits for row in rows]
-    for other, tolerance in ((padded, TOLERANCE), (torch.cat(alone), ALONE)):
+    for other, tolerance in ((padded, TOLERANCE), (torch.cat(alone), ALONE_TOLERANCE)):
         difference = float(((packed - other).abs() / size).max())
         if not difference < tolerance:
             return f"packed texts have other logits than padded ones, by {difference:.1g}"
-    if packed.is_cuda:  # as trained: the kernel may not take the size of a head
-        with torch.autocast("cuda", torch.bfloat16):
-            low = model(**pack(tokens, rows, model).inputs).logits
-        if not bool((low - padded).abs().max() < LOW_TOLERANCE * size):
-            return "packed texts have other logits than padded ones in bf16"
     return ""
 
 
 def _probe(model: Any) -> Tokens:
     """Texts of several lengths, one longer than the window through which the model sees, if it has one."""
     config = model.config.get_text_config()
-    window, places = (getattr(config, name, None) for name in ("sliding_window", "max_position_embeddings"))
+    window, positions = (getattr(config, name, None) for name in ("sliding_window", "max_position_embeddings"))
     lengths = [2, 3, 5, 8, *([window + 5] if isinstance(window, int) else [])]
-    most = places - 5 if isinstance(places, int) and places > PROBED else max(lengths)  # RoBERTa has two fewer
+    known = isinstance(positions, int) and positions > PROBE_POSITIONS
+    most = positions - 5 if known else max(lengths)  # type: ignore[operator]  # RoBERTa has two fewer
     lengths = sorted(min(length, most) for length in lengths)
     paddings = (config.pad_token_id, _first_position(model) - 1)  # the latter of a whole vocabulary, where one is cut
     words = [word for word in range(model.get_input_embeddings().num_embeddings) if word not in paddings]
@@ -152,18 +162,10 @@ def _probe(model: Any) -> Tokens:
     return Tokens(ids, offsets, np.zeros(texts, np.int64), np.array(["a"] * texts))
 
 
-def _say(error: Exception) -> str:
-    """Ours are sentences; those of others tell what failed."""
+def _reason(error: Exception) -> str:
+    """Our own errors are sentences; those of others tell what failed."""
     first = next(iter(str(error).splitlines()), type(error).__name__)[:100]
     return first if isinstance(error, AssertionError | NotImplementedError) else f"a trial ends in: {first}"
-
-
-def places(tokens: Tokens, rows: Ints) -> Ints:
-    """Where the tokens of texts `rows` lie in the flat arrays, end to end."""
-    starts, lengths = tokens.offsets[rows], tokens.lengths[rows]
-    ends = np.cumsum(lengths)
-    at: Ints = np.arange(ends[-1]) + np.repeat(starts - ends + lengths, lengths)
-    return at
 
 
 def _first_position(model: nn.Module) -> int:
@@ -178,8 +180,8 @@ def _implementation(model: Any) -> str:
     return str(model.config._attn_implementation)  # noqa: SLF001 - transformers has a setter and no getter
 
 
-def _reads_last(model: Any) -> bool:
-    return getattr(model, "reads_last", False)
+def _pools_last(model: Any) -> bool:
+    return getattr(model, "pools_last", False)
 
 
 def _padding(model: Any) -> int | None:

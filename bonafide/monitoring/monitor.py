@@ -19,7 +19,7 @@ from bonafide.tracking.stage_run import attach, log_metrics
 PROFILED_FROM = 4  # the first steps allocate memory
 
 
-class Seen:
+class Monitor:
     """One training process, observed."""
 
     def __init__(self, engine: Engine, watch: Stopwatch, done: int, profile_steps: int) -> None:
@@ -28,10 +28,10 @@ class Seen:
         mean = round(float(engine.tokens.lengths.mean()) * engine.recipe.batch_size)
         device = str(next(engine.model.parameters()).device)
         self.shape = (max(1, mean), width, inner)
-        self.peak, self.flops = matrix_rate(device, engine.layout.products, *self.shape), computed(engine)
+        self.peak, self.flops = matrix_rate(device, engine.matmul.dtype, *self.shape), computed(engine)
         self.watch, self.energy, self.done = watch, Energy(), done
-        self.device = f"{device}, products in {str(engine.layout.products).removeprefix('torch.')}"
-        self.progress = Progress(engine.per_epoch * engine.recipe.epochs, done, self.flops, self.peak)
+        self.device = f"{device}, products in {str(engine.matmul.dtype).removeprefix('torch.')}"
+        self.progress = Progress(engine.steps_per_epoch * engine.recipe.epochs, done, self.flops, self.peak)
         self.folder = state() / "performance" / f"{time.time_ns()}"
         self.profiler = Profiler(profile_steps, PROFILED_FROM, self.folder / "train.pt.trace.json.gz")
         self.steps = self.tokens = 0
@@ -47,6 +47,10 @@ class Seen:
             speed = {"tokens_per_second": self.progress.tokens_per_second, "mfu": self.progress.mfu or 0.0}
             log_metrics({f"train/{name}": value for name, value in (curve | speed).items()}, step.step)
             self.energy.joules()  # its counter wraps around
+
+    def exclude(self, seconds: float) -> None:
+        """Leave out of the speed what no step took: validation."""
+        self.progress.excluded_seconds += seconds
 
     def close(self, checkpoints: int) -> None:
         """Write where the time went, and attach it and the trace to the run."""
@@ -71,6 +75,10 @@ def widths(config: Any) -> tuple[int, int]:
 
 def computed(engine: Engine) -> float:
     """FLOPs a token of what a step computes: cached layers cost nothing, and tokens that no layer reads neither."""
-    spared = [] if engine.inputs.below is None else [*engine.frozen.embeddings, *engine.frozen.layers]
+    spared = (
+        []
+        if engine.inputs.prefix_activations is None
+        else [*engine.activation_cache.embeddings, *engine.activation_cache.layers]
+    )
     read = float(engine.inputs.offsets[-1] / engine.tokens.offsets[-1])
     return read * (flops_per_token(engine.model) - sum(map(flops_per_token, spared)))

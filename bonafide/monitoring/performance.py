@@ -3,11 +3,9 @@
 Measured times differ between equal runs, so none of this may enter a DVC out; it goes to the MLflow run.
 """
 
-import ctypes
 import resource
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -30,9 +28,9 @@ def matrix_rate(device: str, kind: torch.dtype, tokens: int, width: int, inner: 
     The best of some tries, with 64 rows and then doubling up to `tokens` while a try takes less than 50 ms.
     """
     repeats = 20 if device.startswith("cuda") else 1
-    chance = torch.Generator(device).manual_seed(0)  # its own: measuring changes no result
-    left = torch.randn(min(tokens, 16384), width, generator=chance, device=device, dtype=kind)
-    right = torch.randn(width, inner, generator=chance, device=device, dtype=kind)
+    rng = torch.Generator(device).manual_seed(0)  # its own: measuring changes no result
+    left = torch.randn(min(tokens, 16384), width, generator=rng, device=device, dtype=kind)
+    right = torch.randn(width, inner, generator=rng, device=device, dtype=kind)
     rows, best, deadline = min(len(left), 64), 0.0, float("inf")
     while (started := time.perf_counter()) < deadline:
         for _ in range(repeats):
@@ -55,17 +53,15 @@ def flops_per_token(model: torch.nn.Module) -> float:
 class Stopwatch:
     """Seconds by phase: `with watch("data"): ...`; a phase within another pauses that one, the rest is "other".
 
-    On CUDA it is the GPU's time, by events in its stream, and nothing waits; the host's would be that of queueing.
+    On CUDA each boundary waits for the GPU, so that a phase is charged for what it has queued.
     """
 
     def __init__(self, device: str = "cpu") -> None:
         """Start the clock; `device` is the model's."""
         self._seconds = dict.fromkeys((*PHASES, "other"), 0.0)
         self._stack = ["other"]
+        self._is_cuda = device.startswith("cuda")
         self._last = time.perf_counter()
-        self._events: deque[tuple[Any, str]] = deque()
-        self._mark = self._mark_stream if device.startswith("cuda") else self._mark_now
-        self._mark()
 
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
@@ -78,23 +74,15 @@ class Stopwatch:
             self._mark()
             self._stack.pop()
 
-    def _mark_now(self) -> None:
+    def _mark(self) -> None:
+        if self._is_cuda:
+            torch.cuda.synchronize()
         now = time.perf_counter()
         self._seconds[self._stack[-1]] += now - self._last
         self._last = now
 
-    def _mark_stream(self) -> None:
-        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        event.record()
-        self._events.append((event, self._stack[-1]))
-        while len(self._events) > 1 and self._events[1][0].query():
-            before, _ = self._events.popleft()
-            self._seconds[self._events[0][1]] += before.elapsed_time(self._events[0][0]) / 1000
-
     def seconds(self) -> dict[str, float]:
-        """The phases so far and "other", in all the time since construction; on CUDA this waits for the GPU."""
-        if self._events:
-            self._events[-1][0].synchronize()
+        """The phases so far and "other", in all the time since construction."""
         self._mark()
         return dict(self._seconds)
 
@@ -106,11 +94,11 @@ def peak_memory() -> dict[str, int]:
 
 
 class Energy:
-    """Joules since construction, of CPU packages (RAPL) and GPU (NVML) with all that runs on them."""
+    """Joules since construction, of CPU packages (RAPL) with all that runs on them; a GPU's are not counted."""
 
     def __init__(self, powercap: Path = Path("/sys/class/powercap")) -> None:
         """Take the first reading; most Linux machines let only root read RAPL (CVE-2020-8694)."""
-        self._meters = _packages(powercap) | _gpu()
+        self._meters = _packages(powercap)
         self._last = {name: read() for name, (read, _) in self._meters.items()}
         self._total = 0.0
         self.meters = " and ".join(self._meters)
@@ -136,24 +124,6 @@ def _packages(powercap: Path) -> Meters:
             if name.startswith("package") and read(zone / "energy_uj") >= 0:  # core is a part of it, psys contains it
                 meters[f"CPU {name}"] = partial(read, zone / "energy_uj"), read(zone / "max_energy_range_uj")
     return meters
-
-
-def _gpu() -> Meters:
-    """NVML by ctypes, as torch itself does where pynvml is not installed."""
-    handle, millijoules = ctypes.c_void_p(), ctypes.c_ulonglong()
-
-    def read() -> float:
-        if nvml.nvmlDeviceGetTotalEnergyConsumption(handle, ctypes.byref(millijoules)):
-            raise OSError
-        return millijoules.value / 1000
-
-    with suppress(OSError):  # also that of CDLL on ROCm, which has no such library
-        if torch.cuda.is_available():
-            nvml = ctypes.CDLL("libnvidia-ml.so.1")
-            uuid = f"GPU-{torch.cuda.get_device_properties().uuid}".encode()
-            if not (nvml.nvmlInit_v2() or nvml.nvmlDeviceGetHandleByUUID(uuid, ctypes.byref(handle))) and read():
-                return {"GPU": (read, float("inf"))}
-    return {}
 
 
 @dataclass(frozen=True)

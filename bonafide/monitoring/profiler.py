@@ -31,7 +31,9 @@ class Profiler:
     def _record(self) -> None:
         if self.session is None:
             os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else two lines of noise on standard error; 0 shows all
-            every_thread = _ExperimentalConfig(profile_all_threads=True)  # also what is computed aside
+            every_thread = _ExperimentalConfig(
+                profile_all_threads=True
+            )  # also the gradients that `GradOverlap` computes
             self.session = profile(record_shapes=True, experimental_config=every_thread)
             self.session.start()
         else:

@@ -22,7 +22,7 @@ class Progress:
         self.flops_per_token = flops_per_token
         self.peak_flops = peak_flops
         self.tokens = 0
-        self.aside = 0.0  # seconds, of those since the start, that no step took: validation's
+        self.excluded_seconds = 0.0  # seconds, of those since the start, that no step took: validation's
         self.started = self.shown = time.monotonic()
         self.live = sys.stderr.isatty()
         self.open = False
@@ -72,7 +72,7 @@ class Progress:
     @property
     def tokens_per_second(self) -> float:
         """Real tokens a second of the steps since the start."""
-        return self.tokens / max(1e-9, time.monotonic() - self.started - self.aside)
+        return self.tokens / max(1e-9, time.monotonic() - self.started - self.excluded_seconds)
 
     @property
     def mfu(self) -> float | None:

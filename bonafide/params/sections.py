@@ -159,6 +159,11 @@ class Task:
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
     """A package of `bonafide.tasks`."""
 
+    @property
+    def columns(self) -> dict[str, str]:
+        """Our columns of its tables, beside id, group and split, and the kind of each: text, category or number."""
+        raise NotImplementedError
+
 
 @typed
 class Params:

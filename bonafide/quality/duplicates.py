@@ -39,23 +39,24 @@ def _normalise(text: str | None) -> str | None:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split()) or None if text else None
 
 
-def find_exact(texts: pa.ChunkedArray, labels: pa.ChunkedArray, order: Ints) -> tuple[Mask, Mask]:
-    """Masks (n,) of repeated rows (same text, same label, not the first by `order`) and of conflicting ones.
+def find_exact(identity: pa.ChunkedArray, answers: pa.ChunkedArray | None, order: Ints) -> tuple[Mask, Mask]:
+    """Masks (n,) of repeated rows (same identity, same answer, not the first by `order`) and of conflicting ones.
 
-    `texts` are normalised; a row conflicts if its text stands under another label anywhere. Rows whose text or label
-    is null take no part. `order` (n,) int64: of equal rows the one with the lowest number, then the first, stays.
+    A row conflicts if its identity stands with another answer anywhere; without `answers`, none does. Rows whose
+    identity or answer is null take no part. `order` (n,) int64: of equal rows the one with the lowest number, then the
+    first, stays.
     """
-    repeated = np.zeros(len(texts), dtype=np.bool_)
-    conflicting = np.zeros(len(texts), dtype=np.bool_)
-    rows = np.flatnonzero(pc.and_(pc.is_valid(texts), pc.is_valid(labels)).to_numpy())
-    text, label = _codes(texts)[rows], _codes(labels)[rows]
-    by = np.lexsort((rows, order[rows], label, text))
-    text, label, rows = text[by], label[by], rows[by]
-    same_text = text[1:] == text[:-1]
-    repeated[rows[1:][same_text & (label[1:] == label[:-1])]] = True
-    divided = np.zeros(int(text.max(initial=-1)) + 1, dtype=np.bool_)
-    divided[text[1:][same_text & (label[1:] != label[:-1])]] = True
-    conflicting[rows[divided[text]]] = True
+    repeated = np.zeros(len(identity), dtype=np.bool_)
+    conflicting = np.zeros(len(identity), dtype=np.bool_)
+    same = _codes(identity)
+    answer = np.zeros_like(same) if answers is None else _codes(answers)
+    rows = np.flatnonzero((same >= 0) & (answer >= 0))
+    by = rows[np.lexsort((rows, order[rows], answer[rows], same[rows]))]
+    equal, agrees = same[by][1:] == same[by][:-1], answer[by][1:] == answer[by][:-1]
+    repeated[by[1:][equal & agrees]] = True
+    divided = np.zeros(int(same.max(initial=-1)) + 1, dtype=np.bool_)
+    divided[same[by][1:][equal & ~agrees]] = True
+    conflicting[rows] = divided[same[rows]]
     return repeated, conflicting
 
 

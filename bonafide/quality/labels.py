@@ -6,13 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import islice
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from bonafide.project.arrays import Bools
+from bonafide.quality.checks import CAME, NAMED, Check
+from bonafide.quality.figures import Figure
+from bonafide.quality.text_faults import to_mask
+
 SHOWN = 20  # of the declared and of the other labels, on the page
-NAMED = 5  # in a message
 SEARCHED = 1000  # others among which a spelling is looked for
 DECLARED = 250  # characters of a label in params.yaml
 LONGEST, WORDS = 30, 4  # of a label that nobody declared; what is more may be a row's text, and is not shown
@@ -112,15 +115,44 @@ def _rows(rows: int) -> str:
     return f"{rows:,} row" if rows == 1 else f"{rows:,} rows"
 
 
-def describe(found: Labels) -> list[dict[str, Any]]:
-    """Rows for the page: declared labels without rows and labels that are not declared, with what was likely meant."""
-    facts, others, declared = [], by_meaning(found.others), by_meaning(found.declared)
+def faults(column: pa.ChunkedArray, declared: Sequence[str]) -> dict[str, Bools]:
+    """Masks of missing labels and of those that are not declared."""
+    known = to_mask(pc.is_in(column, value_set=pa.array(declared, column.type)))
+    null = to_mask(pc.is_null(column))
+    return {"null_label": null, "unknown_label": ~known & ~null}
+
+
+def check(found: Labels) -> Check:
+    """Demand that the table has every declared label, whatever its rows are like."""
+    return Check(
+        name="declared_labels",
+        sentence="every declared label is in the table",
+        rows=CAME,
+        checked=len(found.declared),
+        failing=len(found.absent),
+        passed=not found.absent,
+        detail=f"task.labels: {say_absent(found)}" if found.absent else "",
+    )
+
+
+def tables(found: Labels) -> list[Figure]:
+    """Declared labels without rows and labels that are not declared, with what was likely meant; none if all match."""
+    rows, others, declared = [], by_meaning(found.others), by_meaning(found.declared)
     for label in found.absent[:SHOWN]:
         near = nearest(label, others)
         ours, theirs = pair(label, near) if near else (shown(label), "")
-        facts.append({"label": ours, "declared": True, "rows": 0, "nearest": theirs})
+        rows.append([ours, "task.labels, and no row", 0, theirs])
     for label in list(found.others)[:SHOWN]:
         near = nearest(label, declared)
         theirs, ours = pair(label, near) if near else (unnamed(label), "")
-        facts.append({"label": theirs, "declared": False, "rows": found.others[label], "nearest": ours})
-    return facts
+        rows.append([theirs, "the table, and not task.labels", found.others[label], ours])
+    kinds = {"Label": "name", "In": "text", "Rows": "count", "Likely meant": "name"}
+    table: Figure = {
+        "kind": "table",
+        "title": "Labels that params.yaml and the table do not share",
+        "columns": [{"title": title, "kind": kind} for title, kind in kinds.items()],
+        "rows": rows,
+        "caption": f"At most {SHOWN} of each. What is longer than {LONGEST} characters or {WORDS} words may be a text, "
+        "and only its length is given.",
+    }
+    return [table] if rows else []

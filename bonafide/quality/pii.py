@@ -15,6 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from bonafide.project.numbers import count
+from bonafide.quality.checks import CAME, Check, listed
 from bonafide.quality.parallel import CHUNK, map_chunks
 from bonafide.quality.text_faults import Mask, matches, to_mask
 
@@ -27,6 +29,7 @@ IBAN_LENGTHS = {  # SWIFT's IBAN registry: characters, countries
 RESIDENT_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)  # GB 11643-1999
 RESIDENT_DIGITS = "10X98765432"
 LUHN_DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)  # sum of the digits of 2 d
+LET_THROUGH = "mask hides it in what is passed on, report only counts it"
 SMALLEST_OCTET = 10  # of two octets at least: versions like 1.2.3.4 are below, and one address in 4,300
 
 
@@ -151,6 +154,34 @@ class Scan:
     values: dict[str, int]
     """Occurrences per kind."""
 
+    @property
+    def any_kind(self) -> Mask:
+        """(n,) whether a text holds personal data."""
+        found: Mask = np.logical_or.reduce(list(self.rows.values()))
+        return found
+
+    def words(self) -> str:
+        """Occurrences per kind, as people say it."""
+        told = [f"{kind.replace('_', ' ')} {count(n)}" for kind, n in self.values.items() if n]
+        return ", ".join(told) or "none found"
+
+
+def check(found: Scan, ids: pa.ChunkedArray) -> Check:
+    """Forbid personal data, for the policy `fail`."""
+    holding = ids.filter(pa.array(found.any_kind)).to_pylist()
+    named = f"{len(holding):,} of {len(ids):,} rows do: {listed([repr(name[:60]) for name in holding])}"
+    return Check(
+        name="personal_data",
+        sentence="no text holds personal data",
+        rows=CAME,
+        checked=len(ids),
+        failing=len(holding),
+        passed=not holding,
+        detail=f"{named}; {LET_THROUGH}" if holding else "",
+        key="validate.personal_data",
+        value="fail",
+    )
+
 
 def scan(texts: pa.ChunkedArray, longest: int, processes: int | None = None) -> Scan:
     """Find every kind in `texts` (n,) and mask it; texts of more than `longest` characters are left alone."""
@@ -187,12 +218,12 @@ def mask_rows(task: tuple[list[str], Mask]) -> tuple[list[str], npt.NDArray[np.i
 
 def mask_text(text: str, kind: str) -> tuple[str, int]:
     """Replace every value of one kind by its name; return the text and the number of values."""
-    count, mark, verify = 0, f"[{kind.upper()}]", KINDS[kind].verify
+    found, mark, verify = 0, f"[{kind.upper()}]", KINDS[kind].verify
 
     def replace(match: re.Match[str]) -> str:
-        nonlocal count
+        nonlocal found
         real = verify(match.group())
-        count += real
+        found += real
         return mark if real else match.group()
 
-    return KINDS[kind].pattern.sub(replace, text), count
+    return KINDS[kind].pattern.sub(replace, text), found

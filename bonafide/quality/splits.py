@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bonafide.project.arrays import Bools, Floats, Ints
+from bonafide.project.arrays import Bools, Ints
 from bonafide.project.errors import InputError
 from bonafide.project.randomness import hashed_uniform
 
@@ -86,15 +86,3 @@ def leaked(groups: pa.ChunkedArray, priority: Ints, usable: Bools) -> Bools:
     np.minimum.at(first, codes[known], priority[known])
     behind: Bools = priority > first[codes]
     return behind
-
-
-def label_shift(rows: Ints) -> tuple[Floats, Floats]:
-    """Distance of each class's share in each split from its share in all, and its standard error.
-
-    `rows` (splits, classes) counts; returns two arrays of that shape. The standard error is that of a binomial
-    proportion p (1 - p) / n, n being the split's rows; a split without rows has no distance.
-    """
-    totals = np.maximum(rows.sum(axis=1, keepdims=True), 1)
-    share = rows.sum(axis=0) / max(int(rows.sum()), 1)
-    distance = np.where(rows.sum(axis=1, keepdims=True) > 0, np.abs(rows / totals - share), 0.0)
-    return distance, np.sqrt(share * (1 - share) / totals)

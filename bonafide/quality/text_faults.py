@@ -1,4 +1,4 @@
-"""Row-level text and label checks that Great Expectations lacks, over whole Arrow columns.
+"""Row-level checks of texts that Great Expectations lacks, over whole Arrow columns.
 
 Every pattern is searched by RE2 (pyarrow.compute): time linear in the text whatever the text. A mask is (n,) bool,
 True where a row has the fault; a null text has no other fault than being null.
@@ -99,10 +99,3 @@ def text_faults(texts: pa.ChunkedArray, low: int, high: int) -> dict[str, Mask]:
         faults[name] = np.zeros(len(texts), dtype=np.bool_)
         faults[name][suspect] = matches(suspects, pattern)
     return faults
-
-
-def label_faults(labels: pa.ChunkedArray, declared: list[str]) -> dict[str, Mask]:
-    """Masks of missing labels and of those outside the declared set."""
-    known = to_mask(pc.is_in(labels, value_set=pa.array(declared, labels.type)))
-    null = to_mask(pc.is_null(labels))
-    return {"null_label": null, "unknown_label": ~known & ~null}

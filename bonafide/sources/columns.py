@@ -16,44 +16,49 @@ from bonafide.project.errors import InputError
 DIGITS = 15  # of a decimal number, that float64 tells from every other
 BYTES = re.compile("binary|extension|run_end|interval")  # types without names
 OPTIONAL = ("id", "group", "split")
+NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 NAME = re.compile(r"(?=.{1,30}$)[\w().:/#%-]+( [\w().:/#%-]+){0,3}")  # anything else may be a row's text: not printed
 
 
-def arrange(table: pa.Table, data: Data, required: Mapping[str, str]) -> pa.Table:
-    """The raw table: `id`, the task's `required` columns, `group` and `split` where mapped, then the slice columns.
+def arrange(table: pa.Table, data: Data, kinds: Mapping[str, str]) -> pa.Table:
+    """The raw table: `id`, the task's columns by their `kinds`, `group` and `split` where mapped, then slice columns.
 
-    All are strings but numeric slice columns, which are float64. A missing or empty name is null; ids are unique.
+    Texts stay as they came, categories are strings and numbers float64, as slice columns are where they hold numbers
+    alone; all others are strings. A missing or empty name is null; ids are unique.
     """
-    check_map(data, [*required])
+    check_map(data, [*kinds])
     columns = {"id": row_ids(table, data)}
-    for name in (*required, *OPTIONAL[1:]):
-        if name in data.columns:
-            column, where = table[data.columns[name]], f"{data.source}: the column {data.columns[name]!r}"
-            columns[name] = texts(column, where) if required.get(name) == "text" else names(column, where)
-    for theirs, ours in slice_columns(data.slices, required).items():
+    for ours, theirs in task_columns(data, kinds).items():
+        if ours != "id":
+            columns[ours] = READERS[kinds.get(ours, "category")](table[theirs], f"{data.source}: the column {theirs!r}")
+    for theirs, ours in slice_columns(data.slices, kinds).items():
         column, where = table[theirs], f"{data.source}: the column {theirs!r}"
         values = numbers(column)
         columns[ours] = names(column, where) if values is None else values
     return pa.table(columns)
 
 
-def check_map(data: Data, required: Sequence[str]) -> None:
-    """Raise InputError where the column map lacks a column or has an unknown one."""
-    known = (*required, *OPTIONAL)
+def task_columns(data: Data, kinds: Mapping[str, str]) -> dict[str, str]:
+    """Our columns, and what the table calls them: as we do, unless `data.columns` says otherwise."""
+    optional = [name for name in OPTIONAL if name in data.columns]
+    return {ours: data.columns.get(ours, ours) for ours in (*kinds, *optional)}
+
+
+def check_map(data: Data, kinds: Sequence[str]) -> None:
+    """Raise InputError where the column map has an unknown column."""
+    known = (*kinds, *OPTIONAL)
     for ours in data.columns:
         if ours not in known:
             raise InputError(
                 f"params.yaml: data.columns: {ours!r} is not one of {', '.join(known)}{nearest(ours, known)}"
             )
-    for ours in required:
-        if ours not in data.columns:
-            raise InputError(f"params.yaml: data.columns: {ours!r} is missing")
 
 
-def wanted_columns(data: Data) -> dict[str, str]:
+def wanted_columns(data: Data, kinds: Mapping[str, str]) -> dict[str, str]:
     """The table's columns that params ask for: the key that does."""
     return dict.fromkeys(data.slices, "data.slices") | {
-        theirs: f"data.columns.{ours}" for ours, theirs in data.columns.items()
+        theirs: f"data.columns.{ours}" if ours in data.columns else "task"
+        for ours, theirs in task_columns(data, kinds).items()
     }
 
 
@@ -102,6 +107,26 @@ def texts(column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
     if not pa.types.is_string(column.type):
         raise InputError(f"{where}: holds {column.type}, not texts")
     return column
+
+
+def as_numbers(column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
+    """A column of numbers as float64, faults and all: validate names the rows.
+
+    What is missing (null, NaN, blank) is null, what is written and is no number NaN, and infinity stays.
+    """
+    kind = column.type
+    if pa.types.is_boolean(kind):
+        found = column.cast(pa.int8()).cast(pa.float64())
+    elif (pa.types.is_primitive(kind) and not pa.types.is_temporal(kind)) or pa.types.is_decimal(kind):
+        wide = column.cast(pa.float64(), safe=False)
+        found = pc.if_else(pc.is_nan(wide), pa.scalar(None, pa.float64()), wide)
+    else:
+        written = pc.ascii_trim_whitespace(in_words(column, where))
+        known = pc.if_else(pc.match_substring_regex(written, NUMBER), written, "nan").cast(pa.float64())
+        found = pc.if_else(pc.equal(written, ""), pa.scalar(None, pa.float64()), known)
+    if not pc.any(pc.is_finite(found)).as_py():
+        raise InputError(f"{where}: no row has a number")
+    return found
 
 
 def names(column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
@@ -194,3 +219,7 @@ def told_apart(column: pa.ChunkedArray) -> bool:
     except InvalidOperation:
         return False
     return len(exact) == len(set(map(float, exact)))
+
+
+READERS = {"text": texts, "category": names, "number": as_numbers}
+"""By the kind of a task's column."""

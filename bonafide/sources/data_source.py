@@ -12,15 +12,18 @@ import pyarrow as pa
 from bonafide.params.pins import Download
 from bonafide.params.sections import Data
 from bonafide.project.errors import InputError
-from bonafide.sources.columns import check_columns, wanted_columns
+from bonafide.sources.columns import check_columns
 from bonafide.sources.package_index import source_distribution
 from bonafide.sources.parquet import plain_types, refuse_nested
 from bonafide.sources.tables import Source, check_sizes, read_table
 from bonafide.sources.urls import download
 
 
-def read_source(data: Data) -> Source:
-    """The columns that params ask for, as they are. Raises InputError, and NetworkError for a loader's downloads."""
+def read_source(data: Data, wanted: Mapping[str, str]) -> Source:
+    """The `wanted` columns, as they are: column to the key of params that asks for it.
+
+    Raises InputError, and NetworkError for a loader's downloads.
+    """
     path = Path(data.source)
     if path.is_absolute() or ".." in path.parts:
         raise InputError(f"params.yaml: data.source: {data.source!r} is not a path inside the repository")
@@ -28,7 +31,7 @@ def read_source(data: Data) -> Source:
         from bonafide.project.folders import left_behind  # MLflow's import, which a table needs not
 
         raise InputError(f"{path}: no such file or folder (params.yaml: data.source){left_behind(data.source)}")
-    return load(path, data) if is_loader(data) else read_table(path, wanted_columns(data), data.quotes)
+    return load(path, data, wanted) if is_loader(data) else read_table(path, wanted, data.quotes)
 
 
 def is_loader(data: Data) -> bool:
@@ -36,7 +39,7 @@ def is_loader(data: Data) -> bool:
     return data.source.endswith(".py")
 
 
-def load(path: Path, data: Data) -> Source:
+def load(path: Path, data: Data, wanted: Mapping[str, str]) -> Source:
     """What a loader returns: a Python file with `load(downloads: dict[str, Path])`, name of a package or file: path.
 
     It returns a table, or the path of one, which is read as any other.
@@ -50,9 +53,9 @@ def load(path: Path, data: Data) -> Source:
             files[pin.key] = source_distribution(pin, folder) if isinstance(pin, Download) else download(pin, folder)
         table = module.load(files)
         if not isinstance(table, Path):
-            return check_table(to_arrow(table, path), path, wanted_columns(data))
+            return check_table(to_arrow(table, path), path, wanted)
         try:
-            return read_table(table, wanted_columns(data), data.quotes)
+            return read_table(table, wanted, data.quotes)
         except InputError as error:
             raise InputError(re.sub(rf"{re.escape(scratch)}/\d+/", "", str(error))) from None
 

@@ -35,7 +35,7 @@ class Source:
     """Each file's `file`, `rows` and `form`."""
     columns: dict[str, str] = field(default_factory=dict)
     """Every column of the files: its type, or its types."""
-    aside: list[str] = field(default_factory=list)
+    not_read: list[str] = field(default_factory=list)
     """Files that are no tables."""
 
 
@@ -46,7 +46,7 @@ def is_table(path: Path) -> bool:
 
 def find_files(folder: Path) -> tuple[list[Path], list[str]]:
     """The tables of a folder and its subfolders by name, and what else is there; hidden files and markers are not."""
-    tables, aside = [], []
+    tables, others = [], []
 
     def refuse(error: OSError) -> None:
         raise InputError(f"{error.filename}: not readable: {(error.strerror or 'no folder').lower()}")
@@ -54,19 +54,19 @@ def find_files(folder: Path) -> tuple[list[Path], list[str]]:
     for root, folders, files in os.walk(folder, onerror=refuse):
         here = Path(root)
         links = [name for name in folders if (here / name).is_symlink() or name.startswith("_")]
-        aside += [f"{(here / name).relative_to(folder).as_posix()}/" for name in links if not name.startswith(".")]
+        others += [f"{(here / name).relative_to(folder).as_posix()}/" for name in links if not name.startswith(".")]
         folders[:] = [name for name in folders if not name.startswith(".") and name not in links]
         for name in files:
             if name.startswith(".") or name in MARKERS:
                 continue
             path = here / name
             if not is_table(path):
-                aside.append(path.relative_to(folder).as_posix())
+                others.append(path.relative_to(folder).as_posix())
             elif printable(name) != name:
                 raise InputError(f"{path}: a file's name with what is no character: rename it")
             else:
                 tables.append(path)
-    return sorted(tables), sorted(map(printable, aside))
+    return sorted(tables), sorted(map(printable, others))
 
 
 def read_table(path: Path, wanted: Mapping[str, str], quotes: str = "auto") -> Source:
@@ -74,10 +74,10 @@ def read_table(path: Path, wanted: Mapping[str, str], quotes: str = "auto") -> S
 
     `wanted` is column: the key of params that asks for it; `quotes` is `read_delimited`'s. Raises InputError.
     """
-    files, aside = find_files(path) if path.is_dir() else ([path], [])
+    files, not_read = find_files(path) if path.is_dir() else ([path], [])
     if not files:
-        others = f"; not read: {', '.join(aside[:8])}" if aside else ""
-        raise InputError(f"{path}: a folder without a {', '.join(SUFFIXES)} file{others}")
+        told = f"; not read: {', '.join(not_read[:8])}" if not_read else ""
+        raise InputError(f"{path}: a folder without a {', '.join(SUFFIXES)} file{told}")
     contents = [read_file(file, wanted, quotes) for file in files]
     if not any(one.table.num_rows for one in contents):
         raise InputError(f"{path}: no rows")
@@ -88,7 +88,7 @@ def read_table(path: Path, wanted: Mapping[str, str], quotes: str = "auto") -> S
     columns: dict[str, str] = {}
     for name, type_ in dict.fromkeys(column for one in contents for column in one.columns):
         columns[name] = f"{columns[name]}, {type_}" if name in columns else type_
-    return Source(join([one.table for one in contents], list(wanted), str(path)), found, columns, aside)
+    return Source(join([one.table for one in contents], list(wanted), str(path)), found, columns, not_read)
 
 
 def read_file(path: Path, wanted: Mapping[str, str], quotes: str) -> Contents:

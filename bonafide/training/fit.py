@@ -13,13 +13,13 @@ from filelock import FileLock
 from bonafide.datasets import ragged
 from bonafide.datasets.ragged import Tokens
 from bonafide.engine.engine import Engine
-from bonafide.engine.finetuning import choose, merge
+from bonafide.engine.finetuning import choose_trainable, merge_lora
 from bonafide.engine.fsdp import ShardedEngine
 from bonafide.engine.optimizer import FlatAdamW, State
-from bonafide.engine.process_group import World
+from bonafide.engine.process_group import ProcessGroup
 from bonafide.engine.recipe import Recipe
-from bonafide.engine.vocabulary_pruning import Vocabulary
-from bonafide.monitoring.monitor import Seen
+from bonafide.engine.vocabulary_pruning import PrunedVocabulary
+from bonafide.monitoring.monitor import Monitor
 from bonafide.monitoring.performance import Stopwatch
 from bonafide.params.sections import Params
 from bonafide.pretrained.padding import separate
@@ -33,9 +33,9 @@ from bonafide.project.paths import BASE_MODEL, MODEL, PARAMS, TOKENIZED
 from bonafide.project.yaml_files import read_yaml
 from bonafide.training import launch
 from bonafide.training.checkpoints.manager import Checkpoints
-from bonafide.training.checkpoints.sharded import Parts
-from bonafide.training.saved_model import Sample
-from bonafide.training.trainer import Run
+from bonafide.training.checkpoints.sharded import ShardedCheckpoints
+from bonafide.training.saved_model import SavedModelCheck
+from bonafide.training.trainer import Trainer
 
 
 class Network(Protocol):
@@ -72,42 +72,43 @@ def fit(task: Network, params: Params, state: Path) -> Metrics:
         return run(task, params, world, folder)
 
 
-def run(task: Network, params: Params, world: World, folder: Path) -> Metrics:
+def run(task: Network, params: Params, world: ProcessGroup, folder: Path) -> Metrics:
     """Train with checkpoints in `folder`, save the best epoch and prove that it is what was validated."""
     model, vocabulary, tokens, validation = prepare(params, task)
     watch = Stopwatch("cuda" if torch.cuda.is_available() else "cpu")
     engine = build_engine(model, tokens, task, params, world, watch)
-    checkpoints = Parts(folder, say, world) if params.train.sharding == "full" else Checkpoints(folder, say)
-    training = Run(engine, checkpoints, task, engine.frozen.cache(validation), params.train.patience)
-    training.resume()
-    training.train(Seen(engine, watch, training.done, params.machine.profile_steps) if world.rank == 0 else None)
-    training.checkpoints.finish()  # from here on rank 0 alone writes
-    weights = engine.whole(training.best.weights) if isinstance(engine, ShardedEngine) else training.best.weights
+    sharded = params.train.sharding == "full"
+    checkpoints = ShardedCheckpoints(folder, say, world) if sharded else Checkpoints(folder, say)
+    trainer = Trainer(engine, checkpoints, task, engine.activation_cache.add_to(validation), params.train.patience)
+    trainer.resume()
+    trainer.train(Monitor(engine, watch, trainer.done, params.machine.profile_steps) if world.rank == 0 else None)
+    trainer.checkpoints.finish()  # from here on rank 0 alone writes
+    weights = engine.gather(trainer.best.weights) if isinstance(engine, ShardedEngine) else trainer.best.weights
     launch.leave()
     if world.rank > 0:
         return {}
-    training.history.write()
-    if training.sharded:
+    trainer.history.write()
+    if trainer.sharded:
         model, vocabulary, _, validation = prepare(params, task)  # once more, whole, on the CPU
     elif isinstance(engine.optimizer, FlatAdamW):
         engine.optimizer.release()
     load(model, weights)
-    validated = Sample(model, validation, task)
+    validated = SavedModelCheck(model, validation, task)
     save(model, vocabulary)
     validated.check()
-    training.checkpoints.remove()
-    return {"train/steps": training.done, "train/best_epoch": training.best.epoch} | {
-        f"train/best/{name}": value for name, value in training.best.metrics.items()
+    trainer.checkpoints.remove()
+    return {"train/steps": trainer.done, "train/best_epoch": trainer.best.epoch} | {
+        f"train/best/{name}": value for name, value in trainer.best.metrics.items()
     }
 
 
-def join(params: Params) -> World:
+def join(params: Params) -> ProcessGroup:
     """Join the launcher's processes, if there is one."""
     exact = params.train.exact
     rank, size = launch.join() if launch.is_worker() else (0, 1)
     if exact and params.train.shards % (size * params.train.accumulation):
         raise InputError(f"train.shards: {params.train.shards} cannot be shared by {size} processes")
-    return World(rank, size, exact)
+    return ProcessGroup(rank, size, exact)
 
 
 def checkpoint_key(params: Params) -> str:
@@ -117,19 +118,19 @@ def checkpoint_key(params: Params) -> str:
     return f"{stage_keys(read_yaml(PARAMS), 'train')['train'][:32]}-{fingerprint(params.threads)['hash']}{processes}"
 
 
-def prepare(params: Params, task: Network) -> tuple[Any, Vocabulary, Tokens, Tokens]:
+def prepare(params: Params, task: Network) -> tuple[Any, PrunedVocabulary, Tokens, Tokens]:
     """The model with the words that the texts use, on its device unless that is for its parts, and the splits' ids."""
     labels = json.loads((TOKENIZED / "labels.json").read_text(encoding="utf-8"))
     splits = [ragged.read_tokens(TOKENIZED / name) for name in ("train", "validation")]
     torch.manual_seed(params.seed)  # the head's first weights
     model = task.build_model(BASE_MODEL, labels, params.train.dropout)
     separate(model, task.probe(BASE_MODEL))
-    model = choose(model, params.train.trainable, params.train.lora_rank, params.train.frozen_layers)
+    model = choose_trainable(model, params.train.trainable, params.train.lora_rank, params.train.frozen_layers)
     if params.train.gradient_checkpointing:
         checkpoint_activations(model)
     if params.train.sharding == "none":
         model.to("cuda" if torch.cuda.is_available() else "cpu")
-    vocabulary = Vocabulary(model, splits, model.config.pad_token_id or 0)
+    vocabulary = PrunedVocabulary(model, splits, model.config.pad_token_id or 0)
     tokens, validation = (vocabulary.translate(split) for split in splits)
     return model, vocabulary, tokens, validation
 
@@ -142,10 +143,13 @@ def checkpoint_activations(model: Any) -> None:
         raise InputError(f"train.gradient_checkpointing: {error}") from None
 
 
-def build_engine(model: Any, tokens: Tokens, task: Network, params: Params, world: World, watch: Stopwatch) -> Engine:
+def build_engine(
+    model: Any, tokens: Tokens, task: Network, params: Params, world: ProcessGroup, watch: Stopwatch
+) -> Engine:
     """The engine for these params; InputError where the architecture cannot do what they ask."""
-    known = {field.name for field in fields(Recipe)} - {"seed"}
-    recipe = Recipe(**{name: getattr(params.train, name) for name in known}, seed=params.seed)
+    names = {field.name for field in fields(Recipe)} - {"seed", "gradient_accumulation_steps"}
+    same = {name: getattr(params.train, name) for name in names}
+    recipe = Recipe(**same, seed=params.seed, gradient_accumulation_steps=params.train.accumulation)
     kind = ShardedEngine if params.train.sharding == "full" else Engine
     try:
         engine = kind(model, tokens, task.loss, recipe, world, watch)
@@ -153,7 +157,7 @@ def build_engine(model: Any, tokens: Tokens, task: Network, params: Params, worl
         raise InputError(str(error)) from None
     if world.rank == 0:
         say(f"train: {model.config.model_type}: {engine.describe()}")
-    if engine.frozen.layers and engine.inputs.below is None and world.rank == 0:
+    if engine.activation_cache.layers and engine.inputs.prefix_activations is None and world.rank == 0:
         say("train: each step computes the frozen layers: their output is too large to keep, or cannot be put back in")
     return engine
 
@@ -166,10 +170,10 @@ def load(model: Any, weights: State) -> None:
             trained[name].copy_(weight)
 
 
-def save(model: Any, vocabulary: Vocabulary) -> None:
+def save(model: Any, vocabulary: PrunedVocabulary) -> None:
     """Write an ordinary model of transformers, and the tokenizer that belongs to it."""
     vocabulary.restore()
-    whole = merge(model)
+    whole = merge_lora(model)
     whole.save_pretrained(MODEL)
     for path in sorted((TOKENIZED / "processor").iterdir()):
         if path.name != "config.json":

@@ -1,11 +1,7 @@
-"""What training leaves on paper: the curves, and the best epoch with its weights. Both survive an interruption."""
+"""The curves of a training: a row per ten steps and one per epoch. They survive an interruption."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, SupportsFloat
 
-import torch
-
-from bonafide.engine.optimizer import State
 from bonafide.engine.recipe import Step
 from bonafide.project.arrays import Metrics
 from bonafide.project.files import write_csv
@@ -21,7 +17,7 @@ class History:
     def __init__(self) -> None:
         """Start with no rows."""
         self.rows: list[dict[str, float]] = []
-        self.window: list[torch.Tensor | float] = []
+        self.window: list[SupportsFloat] = []
 
     def add(self, step: Step) -> Metrics:
         """Count a step; at a curve point also return it."""
@@ -56,35 +52,3 @@ class History:
     def load(self, progress: dict[str, Any]) -> None:
         """Go on from what `progress` gave."""
         self.rows, self.window = progress["rows"], progress["window"]
-
-
-class Best:
-    """The best epoch so far: of the highest metric, and of equal ones the earlier."""
-
-    def __init__(self, metric: str) -> None:
-        """Nothing has been offered yet."""
-        self.metric = metric
-        self.epoch = 0
-        self.metrics: Metrics = {}
-        self.weights: State = {}
-        self.is_saved = False
-
-    def offer(
-        self, epoch: int, metrics: Metrics, trained: Mapping[str, torch.Tensor], agree: Callable[[int], int] = int
-    ) -> None:
-        """Keep a copy of the weights if this epoch is better; of processes with a part each, one decides by `agree`."""
-        if agree(not self.metrics or metrics[self.metric] > self.metrics[self.metric]):
-            self.epoch, self.metrics, self.is_saved = epoch, metrics, False
-            self.weights = {name: tensor.detach().cpu().clone() for name, tensor in trained.items()}
-
-    def is_old(self, epoch: int, patience: int) -> bool:
-        """Whether `patience` epochs have passed without a better one."""
-        return self.epoch > 0 and epoch - self.epoch >= patience
-
-    def progress(self) -> dict[str, Any]:
-        """Everything but the weights, as JSON has it."""
-        return {"epoch": self.epoch, "metrics": self.metrics}
-
-    def load(self, progress: dict[str, Any], weights: State) -> None:
-        """Go on from what `progress` gave, and the weights saved with it."""
-        self.epoch, self.metrics, self.weights, self.is_saved = progress["epoch"], progress["metrics"], weights, True

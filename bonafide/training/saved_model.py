@@ -19,7 +19,7 @@ TEXTS = 16
 TOLERANCE, LOW_TOLERANCE = 1e-3, 0.025
 
 
-class Sample:
+class SavedModelCheck:
     """Texts of the validation split and the probabilities that the model in training gives them."""
 
     def __init__(self, model: Any, validation: Tokens, task: Any) -> None:

@@ -3,44 +3,64 @@
 import gc
 import sys
 import time
-from typing import Any
+from typing import Any, Protocol
 
 from bonafide.datasets.ragged import Tokens
 from bonafide.engine.engine import Engine
 from bonafide.engine.fsdp import ShardedEngine
-from bonafide.engine.process_group import together
+from bonafide.engine.process_group import lost_peer_errors
+from bonafide.engine.recipe import Step
 from bonafide.forward.inference import predict_all
-from bonafide.monitoring.monitor import Seen
+from bonafide.project.arrays import Metrics
 from bonafide.project.console import say
 from bonafide.project.errors import InputError
 from bonafide.stage import Stop
+from bonafide.training.best_epoch import BestEpoch
 from bonafide.training.checkpoints.manager import Checkpoints
-from bonafide.training.checkpoints.sharded import Parts
-from bonafide.training.history import Best, History
+from bonafide.training.checkpoints.sharded import ShardedCheckpoints
+from bonafide.training.history import History
 
 GRACE = 4  # seconds a signalled step has to end in, so that the checkpoint is there within 5
 
 
-class Run:
+class Observer(Protocol):
+    """Who is told of a training as it runs, such as `monitoring.Monitor`; shapes no result."""
+
+    def step(self, step: Step, curve: Metrics) -> None:
+        """A step has ended, perhaps with a curve point."""
+
+    def exclude(self, seconds: float) -> None:
+        """So long no step was made."""
+
+    def close(self, checkpoints: int) -> None:
+        """The training has ended, after so many checkpoints."""
+
+
+class Trainer:
     """A training that goes on where its checkpoints say.
 
     Rank 0 validates and saves; of a sharded model all processes do, each its rows, at steps that they agree on.
     """
 
     def __init__(
-        self, engine: Engine, checkpoints: Checkpoints | Parts, task: Any, validation: Tokens, patience: int
+        self,
+        engine: Engine,
+        checkpoints: Checkpoints | ShardedCheckpoints,
+        task: Any,
+        validation: Tokens,
+        patience: int,
     ) -> None:
         """Nothing has been trained yet."""
         self.engine, self.checkpoints, self.task, self.validation = engine, checkpoints, task, validation
-        self.sharded, self.leads = isinstance(engine, ShardedEngine), engine.world.rank == 0
+        self.sharded, self.leads = isinstance(engine, ShardedEngine), engine.group.rank == 0
         self.patience, self.done, self.saved = patience, 0, 0
-        self.history, self.best = History(), Best(task.CRITERION)
+        self.history, self.best = History(), BestEpoch(task.CRITERION)
 
     def resume(self) -> None:
         """Load the newest checkpoint that verifies, the same one in every process."""
         found = self.checkpoints.newest()
         step = found.step if found else 0
-        if self.engine.world.agree(step) != step:
+        if self.engine.group.broadcast(step) != step:
             raise InputError("not every process sees the same checkpoints: .bonafide must be on a shared disk")
         if found:
             self.engine.optimizer.load(found.load("state"), step)
@@ -52,60 +72,60 @@ class Run:
             if self.leads:
                 say(f"train: goes on from step {step}")
 
-    def train(self, seen: Seen | None) -> None:
+    def train(self, monitor: Observer | None) -> None:
         """Train to the end, or until a signal: then save within 5 s and exit."""
         gc.collect()
         gc.freeze()  # what is there by now stays: collections cost 2 % of a step otherwise
         with Stop(GRACE) as stop:
             try:
-                self._steps(seen, stop)
+                self._steps(monitor, stop)
             except ConnectionError:
                 if not stop.code:
                     raise
                 if self.sharded:  # nothing can be saved any more
                     sys.exit(stop.code)
                 self._end(stop.code)
-        if seen:
-            seen.close(self.saved)
+        if monitor:
+            monitor.close(self.saved)
 
-    def _steps(self, seen: Seen | None, stop: Stop) -> None:
-        over = self.best.is_old(self.done // self.engine.per_epoch, self.patience)
+    def _steps(self, monitor: Observer | None, stop: Stop) -> None:
+        over = self.best.is_old(self.done // self.engine.steps_per_epoch, self.patience)
         for step in self.engine.steps(self.done) if not over else ():
             curve = self.history.add(step)
             self.done = step.step
-            if seen:
-                seen.step(step, curve)
+            if monitor:
+                monitor.step(step, curve)
             if step.ends_epoch:
                 began = time.monotonic()
                 last = self._ends(step.epoch)
-                if seen:
-                    seen.progress.aside += time.monotonic() - began
+                if monitor:
+                    monitor.exclude(time.monotonic() - began)
                 if last:
                     break
             asked = self._asked(stop.code)
             if asked > 1:
                 self._end(asked)
             if asked:
-                with self.engine.watch("checkpoint"):
+                with self.engine.timer("checkpoint"):
                     self.save()
 
     def _asked(self, code: int) -> int:
         """The exit code of a signal, else whether a checkpoint is due: a sharded one once all find that it is."""
         if self.sharded:
-            return abs(self.engine.world.smallest(-code or int(self.checkpoints.due())))
+            return abs(self.engine.group.all_min(-code or int(self.checkpoints.due())))
         return (code or int(self.checkpoints.due())) if self.leads else 0
 
     def _ends(self, epoch: int) -> bool:
         """Validate after an epoch; whether it was the last one. Rank 0 decides."""
-        world = self.engine.world
+        group = self.engine.group
         if self.leads or self.sharded:
-            with self.engine.watch("validation"), together():
+            with self.engine.timer("validation"), lost_peer_errors():
                 found = predict_all(self.engine.model, self.validation, self.task.probabilities)
                 metrics = self.task.validation_metrics(self.validation.labels, found)
             if self.leads:
                 self.history.add_validation(self.done, metrics)
-            self.best.offer(epoch, metrics, self.engine.optimizer.trained, world.agree if self.sharded else int)
-        return bool(world.agree(self.best.is_old(epoch, self.patience)))
+            self.best.offer(epoch, metrics, self.engine.optimizer.trained, group.broadcast if self.sharded else int)
+        return bool(group.broadcast(self.best.is_old(epoch, self.patience)))
 
     def save(self, *, wait: bool = False) -> None:
         """Save all that is needed to go on; the best weights only when they are new."""

@@ -20,7 +20,6 @@ def _as_it_was():
 @pytest.fixture
 def model(monkeypatch):
     monkeypatch.setattr(gpu, "WORDS", 1050)
-    monkeypatch.setattr(gpu, "WARMUP", 4)  # nothing is recorded on a CPU
     return gpu.build((32, 2, 2, 48))
 
 
@@ -31,7 +30,7 @@ def test_all_arms_train_the_same_model_and_cost_something(model):
     assert list(found) == list(gpu.ARMS)
     assert found["fast loose"]["price"] == 1
     losses = [figures["first_loss"] for figures in found.values()]
-    assert losses == pytest.approx([losses[0]] * 6, abs=0.05)  # four shards have other dropout than one
+    assert losses == pytest.approx([losses[0]] * 4, abs=0.05)  # four shards have other dropout than one
     tokens = [figures["tokens_per_second"] * figures["ms"] / 1e3 for figures in found.values()]
     assert tokens == pytest.approx([tokens[0]] * 6)
     assert TINY.texts * TINY.shortest < tokens[0] < TINY.texts * TINY.longest
@@ -40,7 +39,7 @@ def test_all_arms_train_the_same_model_and_cost_something(model):
 
 
 def test_an_arm_sets_how_strict_torch_is(model):
-    for arm, (_, strict, _) in gpu.ARMS.items():
+    for arm, (_, strict) in gpu.ARMS.items():
         gpu.measure(model, TINY, arm, 1)
         assert torch.are_deterministic_algorithms_enabled() == strict
 

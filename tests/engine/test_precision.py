@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from bonafide.engine import precision
-from bonafide.engine.batch_invariance import TRIED, least_rows
-from bonafide.engine.precision import product_dtype
-from bonafide.forward.overlap import Aside
+from bonafide.engine import matmul_policy
+from bonafide.engine.grad_overlap import GradOverlap
+from bonafide.engine.matmul_policy import CANDIDATES, find_min_invariant_rows, matmul_dtype
 from bonafide.project.environment import CPUINFO
 from tests.tiny_engines import build_engine, build_model, build_tokens, digest, random_tokens, train
 
@@ -25,26 +24,26 @@ CPU_HAS = pytest.mark.parametrize("has", [True, False])
 @pytest.fixture
 def bf16(monkeypatch):
     """Wherever the tests run: oneDNN imitates what the machine lacks."""
-    monkeypatch.setattr(precision, "_has_bf16", lambda: True)
+    monkeypatch.setattr(matmul_policy, "_has_bf16", lambda: True)
 
 
 @CPU_HAS
-@pytest.mark.parametrize("on_gpu", [True, False])
-def test_bf16_needs_the_params_and_the_machine(monkeypatch, on_gpu, has):
-    monkeypatch.setattr(precision, "_has_bf16", lambda: has)
-    expected = torch.bfloat16 if on_gpu or has else torch.float32
-    assert product_dtype("bf16", on_gpu=on_gpu) == expected
-    assert product_dtype("fp32", on_gpu=on_gpu) == torch.float32
+@pytest.mark.parametrize("is_cuda", [True, False])
+def test_bf16_needs_the_params_and_the_machine(monkeypatch, is_cuda, has):
+    monkeypatch.setattr(matmul_policy, "_has_bf16", lambda: has)
+    expected = torch.bfloat16 if is_cuda or has else torch.float32
+    assert matmul_dtype("bf16", is_cuda=is_cuda) == expected
+    assert matmul_dtype("fp32", is_cuda=is_cuda) == torch.float32
 
 
 @pytest.mark.skipif(not CPUINFO.exists(), reason="Linux tells a processor's instructions there")
 def test_the_machine_is_asked_rightly():
     flags = CPUINFO.read_text().partition("\n\n")[0].split()
-    assert precision._has_bf16() == ("avx512_bf16" in flags)
+    assert matmul_policy._has_bf16() == ("avx512_bf16" in flags)
 
 
 def test_a_machine_without_it_has_the_bits_of_fp32(monkeypatch):
-    monkeypatch.setattr(precision, "_has_bf16", lambda: False)
+    monkeypatch.setattr(matmul_policy, "_has_bf16", lambda: False)
     model, tokens = build_model(dropout=0.1), random_tokens(19)
     assert train(model, tokens, 5, precision="bf16") == train(model, tokens, 5, precision="fp32")
 
@@ -60,7 +59,7 @@ def test_losses_are_near_those_of_fp32_and_weights_stay_fp32(architecture, longe
     engine = build_engine(copy.deepcopy(model), tokens, precision="bf16")
     next(engine.steps())
     assert {p.dtype for p in engine.model.parameters()} == {torch.float32}
-    assert engine.optimizer.gradient.dtype == torch.float32
+    assert engine.reduce_buffer.dtype == torch.float32
 
 
 @pytest.mark.usefixtures("bf16")
@@ -68,7 +67,9 @@ def test_losses_are_near_those_of_fp32_and_weights_stay_fp32(architecture, longe
 @pytest.mark.parametrize("lengths", [[2, 3, 5, 8, 13, 17, 19, 30] * 3, [60, 70, 78, 4] * 5], ids=["short", "longer"])
 def test_one_two_and_four_passes_have_the_same_bits(architecture, lengths):
     model, tokens = build_model(architecture, dropout=0.1), build_tokens(lengths)
-    first, *others = (train(model, tokens, 5, precision="bf16", shards=4, accumulation=n) for n in (1, 2, 4))
+    first, *others = (
+        train(model, tokens, 5, precision="bf16", shards=4, gradient_accumulation_steps=n) for n in (1, 2, 4)
+    )
     assert all(first == other for other in others)
 
 
@@ -83,6 +84,30 @@ def test_a_run_that_goes_on_has_the_bits_of_one_that_was_not_interrupted():
     assert digest(rest.model) == digest(whole.model) != digest(half.model)
 
 
+def low_precision(model, *, kept=True, done=0, last=5, state=None, **changes):
+    """An engine with bf16 products after step `last`; of weights that are kept in bf16, or cast at each use."""
+    engine = build_engine(copy.deepcopy(model), random_tokens(19), precision="bf16", **changes)
+    if not kept:
+        engine.matmul.low_precision_weights = {}
+    if state:
+        engine.optimizer.load(state, done)
+    assert next(step for step in engine.steps(done) if step.step == last)
+    return engine
+
+
+@pytest.mark.usefixtures("bf16")
+@pytest.mark.parametrize("architecture", PACKED)
+def test_weights_that_are_kept_in_bf16_are_those_cast_at_each_use(architecture):
+    model = build_model(architecture, dropout=0.1)
+    model.get_input_embeddings().requires_grad_(requires_grad=False)
+    kept, cast = (low_precision(model, kept=kept, shards=4) for kept in (True, False))
+    assert digest(kept.model) == digest(cast.model)
+    low = kept.matmul.low_precision_weights
+    linear = {m.weight for m in kept.model.modules() if isinstance(m, torch.nn.Linear)}
+    assert linear | {*kept.optimizer.trained.values()} <= low.keys()
+    assert all(torch.equal(copied, p.bfloat16()) for p, copied in low.items())
+
+
 @pytest.mark.usefixtures("bf16")
 def test_padded_batches_stay_fp32():
     model, tokens = build_model("deberta-v2"), random_tokens(19)
@@ -92,7 +117,7 @@ def test_padded_batches_stay_fp32():
 def test_products_of_bf16_are_tried_out_in_bf16(monkeypatch):
     seen, real = set(), torch.mm
     monkeypatch.setattr(torch, "mm", lambda a, b, **options: seen.add(a.dtype) or real(a, b, **options))
-    assert least_rows(torch.nn.Linear(96, 64), 300, Aside(), torch.bfloat16) in (0, *TRIED)
+    assert find_min_invariant_rows(torch.nn.Linear(96, 64), 300, GradOverlap(), torch.bfloat16) in (0, *CANDIDATES)
     assert seen == {torch.bfloat16}
 
 

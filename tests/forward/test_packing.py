@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from bonafide.engine.vocabulary_pruning import Vocabulary
+from bonafide.engine.vocabulary_pruning import PrunedVocabulary
 from bonafide.forward import packed_attention, packing
-from bonafide.forward.head_rows import keep_first_rows
+from bonafide.forward.token_pooling import pool_first_token
 from tests.tiny_engines import DECODERS, ENCODERS, build_model, build_tokens, cross_entropy
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -61,9 +61,9 @@ def check(architecture, tokens, seed=0, **shape):
     rows = by_length(tokens)
     labels = torch.from_numpy(tokens.labels[rows])
     expected = outcome(stock, stock_inputs(tokens, rows, stock.config.pad_token_id), labels)
-    assert_close(outcome(mine, packing.lay_out(tokens, rows, mine).inputs, labels), expected)  # padded
+    assert_close(outcome(mine, packing.make_batch(tokens, rows, mine).inputs, labels), expected)  # padded
     assert packing.enable(mine)
-    batch = packing.lay_out(tokens, rows, mine)
+    batch = packing.make_batch(tokens, rows, mine)
     assert batch.tensors["input_ids"].shape == (1, tokens.lengths.sum())
     assert batch.labels.tolist() == labels.tolist()
     assert_close(outcome(mine, batch.inputs, labels), expected)
@@ -89,7 +89,7 @@ def test_only_the_row_that_is_read_leaves_the_base_and_equals_the_whole(architec
     model = build_model(architecture).eval()
     tokens, rows = build_tokens([2, 3, 3, 20, 40]), np.arange(5)
     whole = copy.deepcopy(model)
-    whole.set_attn_implementation(packed_attention.NAME)
+    whole.set_attn_implementation(packed_attention.PACKED)
     whole_batch = packing.pack(tokens, rows, whole)
     every = whole.base_model(**whole_batch.inputs).last_hidden_state
     assert every.shape[:2] == (1, tokens.lengths.sum())
@@ -105,10 +105,10 @@ def test_only_the_row_that_is_read_leaves_the_base_and_equals_the_whole(architec
 def test_first_rows_are_kept_by_hooks_that_can_be_taken_away(early):
     model = build_model().eval()
     tokens = build_tokens([2, 3, 3, 20, 40])
-    model.set_attn_implementation(packed_attention.NAME)
+    model.set_attn_implementation(packed_attention.PACKED)
     batch = packing.pack(tokens, np.arange(5), model)
     whole = model.base_model(**batch.inputs).last_hidden_state
-    hooks = keep_first_rows(model, early=early)
+    hooks = pool_first_token(model, early=early)
     first = model.base_model(**packing.pack(tokens, np.arange(5), model).inputs).last_hidden_state
     assert (first[:, 0] - whole[0, batch.first]).abs().max() <= 1e-5
     for hook in hooks:
@@ -140,8 +140,8 @@ def test_a_window_that_is_wider_than_the_model_s_is_noticed(architecture, monkey
     def wide(*args, sliding_window=None, **kwargs):
         return real(*args, sliding_window=sliding_window and sliding_window + 1, **kwargs)
 
-    monkeypatch.setitem(packed_attention.AttentionInterface._global_mapping, packed_attention.NAME, wide)
-    assert "other logits" in packing.obstacle(build_model(architecture, num_hidden_layers=3))
+    monkeypatch.setitem(packed_attention.AttentionInterface._global_mapping, packed_attention.PACKED, wide)
+    assert "other logits" in packing.try_packing(build_model(architecture, num_hidden_layers=3))
 
 
 @pytest.mark.parametrize("argument", [{"s_aux": torch.ones(2)}, {"position_bias": torch.ones(1)}, {"unheard_of": 2.0}])
@@ -149,11 +149,11 @@ def test_what_attention_does_not_know_keeps_a_model_from_being_packed(argument, 
     real = packed_attention.packed_attention
     monkeypatch.setitem(
         packed_attention.AttentionInterface._global_mapping,
-        packed_attention.NAME,
+        packed_attention.PACKED,
         lambda *a, **k: real(*a, **k | argument),
     )
     model = build_model("llama")
-    assert packing.obstacle(model) == f"its attention takes {next(iter(argument))}"
+    assert packing.try_packing(model) == f"its attention takes {next(iter(argument))}"
     assert model.config._attn_implementation == "sdpa"
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
@@ -163,20 +163,20 @@ def test_why_a_model_is_padded_is_one_line_that_is_true():
         **dict.fromkeys(("encoder_layers", "decoder_layers"), 1), d_model=16, vocab_size=20
     )
     bart = transformers.BartForSequenceClassification(config)
-    assert packing.obstacle(bart) == "its decoder looks at the texts of its encoder"
+    assert packing.try_packing(bart) == "its decoder looks at the texts of its encoder"
     bert = build_model("bert")
     bert.classifier = nn.Linear(7, 3)
-    assert packing.obstacle(bert).startswith("a trial ends in: mat1 and mat2 shapes cannot be multiplied")
+    assert packing.try_packing(bert).startswith("a trial ends in: mat1 and mat2 shapes cannot be multiplied")
 
 
 def test_a_causal_model_taken_for_another_is_noticed(monkeypatch):
     real = packed_attention.packed_attention
     monkeypatch.setitem(
         packed_attention.AttentionInterface._global_mapping,
-        packed_attention.NAME,
+        packed_attention.PACKED,
         lambda *a, **k: real(*a, **k | {"is_causal": False}),
     )
-    assert "other logits" in packing.obstacle(build_model("llama"))
+    assert "other logits" in packing.try_packing(build_model("llama"))
 
 
 @pytest.mark.parametrize("architecture", PACKED)
@@ -207,14 +207,14 @@ def test_a_text_does_not_see_its_neighbours(architecture):
 def test_an_architecture_that_cannot_be_packed_is_padded_and_left_as_it_was(architecture):
     stock = build_model(architecture).eval()
     mine = copy.deepcopy(stock).train()
-    assert packing.obstacle(mine) == "its attention does not go through transformers' AttentionInterface"
+    assert packing.try_packing(mine) == "its attention does not go through transformers' AttentionInterface"
     assert mine.training
     assert mine.config._attn_implementation == stock.config._attn_implementation
     mine.eval()
     tokens = build_tokens([3, 20, 7, 7])
     rows = by_length(tokens)
     labels = torch.from_numpy(tokens.labels[rows])
-    batch = packing.lay_out(tokens, rows, mine)
+    batch = packing.make_batch(tokens, rows, mine)
     assert batch.tensors["input_ids"].shape == (4, 20)
     assert batch.lengths == [20] * 4
     expected = outcome(stock, stock_inputs(tokens, rows, stock.config.pad_token_id), labels)
@@ -225,7 +225,7 @@ def test_a_model_that_attends_across_texts_is_not_taken_for_a_packed_one(monkeyp
     def across(_module, query, key, value, _mask, **_):
         return nn.functional.scaled_dot_product_attention(query, key, value).transpose(1, 2), None
 
-    monkeypatch.setitem(packed_attention.AttentionInterface._global_mapping, packed_attention.NAME, across)
+    monkeypatch.setitem(packed_attention.AttentionInterface._global_mapping, packed_attention.PACKED, across)
     model = build_model("modernbert")
     assert not packing.enable(model)
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
@@ -271,8 +271,8 @@ def test_a_cut_vocabulary_is_laid_out_like_the_whole(architecture, padding):
     rows = np.arange(3)
     with torch.no_grad():
         expected = stock(**stock_inputs(tokens, rows, padding)).logits
-    vocabulary = Vocabulary(model, [tokens], padding)
+    vocabulary = PrunedVocabulary(model, [tokens], padding)
     assert packing.enable(model) == (architecture in PACKED)
     with torch.no_grad():
-        found = model(**packing.lay_out(vocabulary.translate(tokens), rows, model).inputs).logits
+        found = model(**packing.make_batch(vocabulary.translate(tokens), rows, model).inputs).logits
     assert (found - expected).abs().max() <= 1e-5

@@ -46,63 +46,25 @@ def test_a_trained_weight_costs_six_a_frozen_one_two_and_an_embedding_nothing():
 
 
 def test_phases_add_up_to_all_the_time_and_an_inner_one_pauses_the_outer(monkeypatch):
-    now = iter([0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 63.0])
+    now = iter([1.0, 3.0, 7.0, 15.0, 31.0, 63.0])
     monkeypatch.setattr(performance.time, "perf_counter", lambda: next(now))
-    watch = Stopwatch()  # 0, and again 1 for its first mark
+    watch = Stopwatch()  # 1
     with watch("validation"), pytest.raises(ValueError, match="x"), watch("data"):  # 3 and 7
         raise ValueError("x")  # 15
     seconds = watch.seconds()  # 31 and 63
     assert seconds["data"] == 8
     assert seconds["validation"] == 4 + 16
-    assert sum(seconds.values()) == 63
+    assert sum(seconds.values()) == 63 - 1
 
 
-def test_a_phase_costs_less_than_5_us():
-    watch = Stopwatch()
-
-    def measure():
-        started = time.perf_counter()
-        for _ in range(2000):
-            with watch("data"):
-                pass
-        return (time.perf_counter() - started) / 2000
-
-    assert min(measure() for _ in range(10)) < 5e-6
-
-
-class FakeEvent:
-    """A CUDA event of a GPU that is `lag` marks behind; the n-th mark passes at n * n milliseconds."""
-
-    marks, lag = 0, 2
-
-    def __init__(self, enable_timing):
-        assert enable_timing
-
-    def record(self):
-        FakeEvent.marks += 1
-        self.at = FakeEvent.marks
-
-    def query(self):
-        return self.at <= FakeEvent.marks - FakeEvent.lag
-
-    def synchronize(self):
-        FakeEvent.lag = 0
-
-    def elapsed_time(self, end):
-        assert end.query()
-        return end.at**2 - self.at**2
-
-
-def test_on_a_gpu_time_is_that_between_events_of_its_stream(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "Event", FakeEvent)
-    watch = Stopwatch("cuda:0")  # passes at 1 ms
-    for phase in ("data", "forward and backward", "data"):
-        with watch(phase):  # 4 to 9, 16 to 25, 36 to 49
-            assert len(watch._events) <= 4
-    seconds = watch.seconds()
-    assert seconds["data"] == pytest.approx(0.005 + 0.013)
-    assert seconds["forward and backward"] == pytest.approx(0.009)
-    assert sum(seconds.values()) == pytest.approx(0.063)  # all 8 marks
+def test_on_a_gpu_each_boundary_of_a_phase_waits_for_it(monkeypatch):
+    waits = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: waits.append(1))
+    watch = Stopwatch("cuda:0")
+    with watch("data"), watch("reduce"):
+        pass
+    watch.seconds()
+    assert len(waits) == 5
 
 
 def test_peak_memory_knows_what_was_held():
@@ -148,35 +110,6 @@ def test_energy_is_none_where_it_cannot_be_read(tmp_path, spoil, monkeypatch):
     assert energy.joules() is None
     assert energy.meters == ""
     assert Energy(tmp_path / "none").joules() is None
-
-
-class FakeNvml:
-    """A driver whose counter rises by 2 J a reading; `supported` as it is on MIG slices and old GPUs, or not."""
-
-    def __init__(self, supported):
-        self.error, self.millijoules = (0 if supported else 3), 1000
-
-    def nvmlInit_v2(self):  # noqa: N802
-        return 0
-
-    def nvmlDeviceGetHandleByUUID(self, uuid, _handle):  # noqa: N802
-        assert uuid == b"GPU-1234"
-        return 0
-
-    def nvmlDeviceGetTotalEnergyConsumption(self, _handle, value):  # noqa: N802
-        self.millijoules += 2000
-        value._obj.value = self.millijoules
-        return self.error
-
-
-@pytest.mark.parametrize(("supported", "expected"), [(True, 2.0), (False, None)])
-def test_a_gpu_tells_its_own_energy_where_it_counts_it(tmp_path, monkeypatch, supported, expected):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda: type("Properties", (), {"uuid": "1234"}))
-    monkeypatch.setattr(performance.ctypes, "CDLL", lambda _name: FakeNvml(supported))
-    energy = Energy(tmp_path)
-    assert energy.joules() == expected
-    assert energy.meters == ("GPU" if supported else "")
 
 
 def test_the_table_divides_by_the_time_of_training_alone(tmp_path):

@@ -42,7 +42,7 @@ def test_a_log_gets_a_line_every_30_seconds_and_at_the_end(clock, width, capsys)
 def test_validation_slows_the_job_and_not_its_steps(clock, width):
     job = Progress(4)
     clock[0] += 10
-    job.aside = 8.0
+    job.excluded_seconds = 8.0
     job.update(1, 50, 0.5, 1e-5)
     assert (job.tokens_per_second, job.seconds_left) == (25, 30)
 

@@ -10,8 +10,8 @@ import torch
 from transformers import AutoConfig, AutoTokenizer, pipeline
 
 from bonafide.datasets import ragged
-from bonafide.engine.step_context import Dropout, Layout
-from bonafide.engine.vocabulary_pruning import Vocabulary
+from bonafide.engine.dropout import ShardedDropout
+from bonafide.engine.vocabulary_pruning import PrunedVocabulary
 from bonafide.forward.inference import predict_all
 from bonafide.forward.packing import pad
 from bonafide.params.sections import Model
@@ -22,10 +22,12 @@ from bonafide.project.errors import InputError
 from bonafide.project.files import sha256
 from bonafide.project.paths import BASE_MODEL, MODEL, TOKENIZED
 from bonafide.sources.base_model import fetch_base_model
+from bonafide.tasks.classification import base
 from bonafide.tasks.classification import model as classifier
 from bonafide.tasks.classification import train as training
-from bonafide.training.saved_model import Sample
+from bonafide.training.saved_model import SavedModelCheck
 from dev import models, zoo
+from tests.shard_inputs import sharded
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -103,7 +105,7 @@ def test_the_vocabulary_is_cut_only_where_no_logit_changes(name):
     with torch.no_grad():
         expected = model(**pad(texts, rows, model).inputs).logits
         table = model.get_input_embeddings().num_embeddings
-        vocabulary = Vocabulary(model, [texts], model.config.pad_token_id)
+        vocabulary = PrunedVocabulary(model, [texts], model.config.pad_token_id)
         found = model(**pad(vocabulary.translate(texts), rows, model).inputs).logits
     assert torch.equal(found, expected)
     assert (model.get_input_embeddings().num_embeddings < table) == (name not in ("t5", "bart", "mbart"))
@@ -125,7 +127,7 @@ def test_a_model_that_compares_ids_keeps_its_whole_table(name):
 
     model.forward = forward
     before = model.get_input_embeddings().weight
-    vocabulary = Vocabulary(model, [tokens(folder)], model.config.pad_token_id)
+    vocabulary = PrunedVocabulary(model, [tokens(folder)], model.config.pad_token_id)
     assert model.get_input_embeddings().weight.shape == before.shape
     assert vocabulary.translate(tokens(folder)).input_ids.max() > 0
 
@@ -145,7 +147,7 @@ def validated(name, monkeypatch):
 @pytest.mark.parametrize("name", ["bert", "gpt2", "t5"])
 def test_a_saved_model_with_other_words_is_found_out(name, monkeypatch):
     model, texts = validated(name, monkeypatch)
-    sample = Sample(model, texts, training)
+    sample = SavedModelCheck(model, texts, training)
     model.save_pretrained(MODEL)
     sample.check()
     with torch.no_grad():
@@ -160,16 +162,16 @@ def test_a_saved_model_with_other_words_is_found_out(name, monkeypatch):
 
 
 def test_dropout_of_other_rows_is_torchs_own():
-    layout = Layout()
-    layout.set([2, 3], [0, 2], 5, 0)
-    dropout, x = Dropout(0.5, 0, layout), torch.ones(7, 4)
-    torch.manual_seed(5)
-    found = dropout(x)
-    torch.manual_seed(5)
-    assert torch.equal(found, torch.nn.functional.dropout(x, 0.5))
-    layout.exact = True
-    with pytest.raises(InputError, match=r"^\(7, 4\): .* set train.exact to false$"):
-        dropout(x)
+    x = torch.ones(7, 4)
+    with sharded([2, 3], [0, 2]) as context:
+        dropout = ShardedDropout(0.5, 0, context)
+        torch.manual_seed(5)
+        found = dropout(x)
+        torch.manual_seed(5)
+        assert torch.equal(found, torch.nn.functional.dropout(x, 0.5))
+        context.exact = True
+        with pytest.raises(InputError, match=r"^\(7, 4\): .* set train.exact to false$"):
+            dropout(x)
 
 
 # A fresh head
@@ -313,7 +315,7 @@ def test_a_python_tokenizer_is_cut_and_counted_as_a_fast_one(name, python):
 def refuse(folder, message):
     before = {path.name: sha256(path) for path in folder.iterdir()}
     with pytest.raises(InputError, match=message) as refusal:
-        fetch_base_model(Model(source=str(folder), revision="", sha256=before), BASE_MODEL)
+        fetch_base_model(Model(source=str(folder), revision="", sha256=before), BASE_MODEL, base.check)
     assert "\n" not in str(refusal.value)
     assert not BASE_MODEL.exists()
 
@@ -322,7 +324,7 @@ def refuse(folder, message):
 def test_widths_under_any_name_are_taken(name):
     folder = build(name)
     hashes = {path.name: sha256(path) for path in folder.iterdir()}
-    found = fetch_base_model(Model(source=str(folder), revision="", sha256=hashes), BASE_MODEL)
+    found = fetch_base_model(Model(source=str(folder), revision="", sha256=hashes), BASE_MODEL, base.check)
     assert found["architecture"] == AutoConfig.from_pretrained(folder).model_type
 
 

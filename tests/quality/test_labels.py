@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bonafide.quality.labels import by_meaning, count, describe, nearest, say_absent, say_others
-from bonafide.quality.remedies import least_tolerance, round_up
+from bonafide.quality.labels import by_meaning, count, nearest, say_absent, say_others, tables
+from bonafide.quality.offers import least_tolerance, round_up
 
 
 def labels(values, declared):
@@ -38,7 +38,7 @@ def test_a_declared_label_without_rows_is_named_with_the_spelling_that_is_meant(
 
 def test_labels_that_match_leave_nothing_to_say():
     found = labels(["a", "b", None, "b"], ["b", "a"])
-    assert (found.declared, found.others, found.absent, describe(found)) == ({"b": 2, "a": 1}, {}, [], [])
+    assert (found.declared, found.others, found.absent, tables(found)) == ({"b": 2, "a": 1}, {}, [], [])
     assert say_others(found) == ""
 
 
@@ -50,14 +50,14 @@ def test_what_may_be_a_persons_text_is_only_counted():
         said
         == "not declared: 'meh' in 2 rows, (33 characters) in 1 row, (15 characters) in 1 row, (19 characters) in 1 row"
     )
-    assert not any(text in str(describe(found)) for text in private)
+    assert not any(text in str(tables(found)) for text in private)
 
 
 def test_many_labels_are_capped_and_counted():
     found = labels([f"t{i:04}" for i in range(2000) for _ in range(2)], [f"d{i}" for i in range(30)])
     assert "; nor are 25 more; " in say_absent(found)
     assert say_absent(found).endswith("and 1,995 more in 3,990 rows")
-    assert len(describe(found)) == 40
+    assert len(tables(found)[0]["rows"]) == 40
     long = "x" * 250
     assert len(say_absent(labels(["a"], [long, "b"]))) < 150
 
@@ -72,7 +72,7 @@ def test_a_column_of_long_texts_that_is_no_label_costs_little():
     found = labels([f"{i} " + "long " * 20_000 for i in range(300)], ["a", "b"])
     began = time.process_time()
     assert "'a' is in no row; 'b' is in no row; not declared: (100,002 characters) in 1 row" in say_absent(found)
-    assert len(describe(found)) == 22
+    assert len(tables(found)[0]["rows"]) == 22
     assert time.process_time() - began < 2
 
 

@@ -3,7 +3,8 @@ import time
 import pyarrow as pa
 import pytest
 
-from bonafide.quality.text_faults import PATTERNS, label_faults, text_faults, undecodable, without
+from bonafide.quality.labels import faults as label_faults
+from bonafide.quality.text_faults import PATTERNS, text_faults, undecodable, without
 
 SOUND = [
     "plain ascii, with\ttab\nand newline\r\n",

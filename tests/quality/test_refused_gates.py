@@ -28,18 +28,19 @@ def relabel(rows, names):
 
 def test_labels_that_are_spelled_otherwise_are_named_with_their_counts_in_one_line_and_on_the_page(default):
     write(relabel(make(), ["1", "2"]))
-    lines = refuse(replace(default, data=replace(default.data, labels=["01", "2.0"])))
+    lines = refuse(replace(default, task=replace(default.task, labels=["01", "2.0"])))
     assert lines[0] == (
         "declared_labels, rows as they came: expected that every declared label is in the table; task.labels: "
         "'01' is in no row: did you mean '1' (300 rows)?; '2.0' is in no row: did you mean '2' (300 rows)?; "
         f"not declared: '1' in 300 rows, '2' in 300 rows; see {PAGE}"
     )
     assert "would let" not in "".join(lines)
-    assert read_json(FINDINGS)["labels"] == [
-        {"label": "'01'", "declared": True, "rows": 0, "nearest": "'1'"},
-        {"label": "'2.0'", "declared": True, "rows": 0, "nearest": "'2'"},
-        {"label": "'1'", "declared": False, "rows": 300, "nearest": "'01'"},
-        {"label": "'2'", "declared": False, "rows": 300, "nearest": "'2.0'"},
+    [table] = read_json(FINDINGS)["tables"]
+    assert table["rows"] == [
+        ["'01'", "task.labels, and no row", 0, "'1'"],
+        ["'2.0'", "task.labels, and no row", 0, "'2'"],
+        ["'1'", "the table, and not task.labels", 300, "'01'"],
+        ["'2'", "the table, and not task.labels", 300, "'2.0'"],
     ]
     page = PAGE.read_text(encoding="utf-8")
     assert "Labels that params.yaml and the table do not share" in page
@@ -53,21 +54,22 @@ def test_a_label_that_is_not_declared_is_named_where_it_is_let_through_and_where
         row["label"] = "Negative"
     write(rows)
     validate(default)
-    assert f"task.labels: not declared: 'Negative' in 20 rows; see {PAGE}" in capsys.readouterr().err
+    said = "validate: every label is a declared one: 20 of 600 fail (5.00% may): not declared: 'Negative' in 20 rows"
+    assert f"{said}; see {PAGE}" in capsys.readouterr().err
     page = PAGE.read_text(encoding="utf-8")
-    assert "20 of 600 are not (5.00% may): not declared: &#39;Negative&#39; in 20 rows" in page
-    assert "<td>data.labels</td>" in page
+    assert "20 of 600 fail (5.00% may): not declared: &#39;Negative&#39; in 20 rows" in page
+    assert "<td>task.labels</td>" in page
     for row in rows[:60]:
         row["label"] = "Negative"
     write(rows)
     line, other = refuse(default)
-    assert "; 60 of 600 are not (5.00% may): not declared: 'Negative' in 60 rows; validate.max_q" in line
-    assert ": 60 unknown label (data.labels); validate.max_quarantine_fraction: 0.05 decides, 0.1 would" in other
+    assert "; 60 of 600 fail (5.00% may): not declared: 'Negative' in 60 rows; validate.max_q" in line
+    assert ": 60 unknown label (task.labels); validate.max_quarantine_fraction: 0.05 decides, 0.1 would" in other
 
 
 def test_few_rows_of_a_class_are_named_with_the_value_that_lets_them_pass(default):
     write(relabel(make(900), ["a", "b", "c", *"ab" * 14]))
-    kinds = replace(default, data=replace(default.data, labels=["a", "b", "c"]))
+    kinds = replace(default, task=replace(default.task, labels=["a", "b", "c"]))
     [line] = refuse(kinds)
     offered = re.search(r"validate.min_rows_per_class: 20 decides, (\d+) would let these data pass", line)
     fewest = int(re.search(r"has (\d+) of 'c'", line)[1])
@@ -75,7 +77,7 @@ def test_few_rows_of_a_class_are_named_with_the_value_that_lets_them_pass(defaul
     validate(limits(kinds, min_rows_per_class=fewest))
     write([*relabel(make(900), ["a", "b"]), make(901)[-1] | {"label": "c"}])
     [line] = refuse(kinds)
-    assert "; 1 of 3 labels lack rows in a split: bring more, or leave such a label out of data.labels; " in line
+    assert "; 1 of 3 labels lack rows in a split: bring more, or leave such a label out of task.labels; " in line
     assert "validate.min_rows_per_class: 20 decides; see" in line
 
 
@@ -113,7 +115,7 @@ def tables(draw):
 def test_the_values_that_are_offered_let_the_table_pass(default, made):
     rows, kinds = made
     write(rows)
-    params = replace(default, data=replace(default.data, labels=kinds))
+    params = replace(default, task=replace(default.task, labels=kinds))
     params = limits(params, max_characters=100, max_label_shift=0.01, min_rows_per_class=15)
     try:
         validate(params)
@@ -125,5 +127,5 @@ def test_the_values_that_are_offered_let_the_table_pass(default, made):
             assert all(check["passing"] for check in broken)
             validate(limits(params, **offers))
         else:
-            splits = [read_json(FINDINGS)["splits"].get(name, {}) for name in ("train", "validation", "test")]
-            assert any(not split.get(kind) for split in splits for kind in kinds)
+            few = next(check for check in read_json(FINDINGS)["checks"] if check["name"] == "rows_per_class")
+            assert "lack rows in a split" in few["detail"]

@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 
 from bonafide.project.errors import InputError
 from bonafide.project.randomness import hashed_uniform
+from bonafide.quality.class_balance import label_shift
 from bonafide.quality.splits import (
     assign,
     check_group_sizes,
     check_names,
-    label_shift,
     leaked,
     priorities,
     ranks,

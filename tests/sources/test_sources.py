@@ -25,9 +25,8 @@ def read(source, downloads=()):
         sample=1,
         slices=[],
         quotes="auto",
-        labels=["0", "1"],
     )
-    return read_source(data).table
+    return read_source(data, {"text": "data.columns.text"}).table
 
 
 @pytest.mark.parametrize("source", ["/etc/passwd", "../t.csv", "data/../../t.csv"])

@@ -49,7 +49,7 @@ def test_packed_parts_and_subfolders_are_read_in_the_order_of_their_names():
         {"file": "year=2024/x=1/part-0.jsonl.zst", "rows": 1, "form": "JSON, UTF-8, zstd"},
         {"file": "year=2025/p.parquet", "rows": 1, "form": "Parquet"},
     ]
-    assert found.aside == []
+    assert found.not_read == []
 
 
 def test_hidden_files_and_markers_are_no_data_and_all_else_is_named():
@@ -61,7 +61,7 @@ def test_hidden_files_and_markers_are_no_data_and_all_else_is_named():
     Path("t/link").symlink_to(Path("t/s").resolve(), target_is_directory=True)
     found = read_table(Path("t"), WANTED)
     assert rows(found) == [("a", "1")]
-    assert found.aside == [
+    assert found.not_read == [
         *("_temporary/", "a.csv.bak", "b.xlsx", "d.parquet.gz", "f.gz", "link/", "notes.txt", "s/c.csv.zip")
     ]
 
@@ -125,7 +125,7 @@ def test_a_name_that_cannot_be_shown_is_refused_where_it_is_a_tables(name):
     Path("t").mkdir()
     write("t/a.csv", csv("a"))
     Path(os.fsdecode(b"t/" + name[:-4] + b".txt")).write_bytes(b"x")
-    assert read_table(Path("t"), WANTED).aside == [f"{printable(os.fsdecode(name[:-4]))}.txt"]
+    assert read_table(Path("t"), WANTED).not_read == [f"{printable(os.fsdecode(name[:-4]))}.txt"]
     Path(os.fsdecode(b"t/" + name)).write_bytes(csv("b"))
     with pytest.raises(InputError, match=r"^t/.*\.csv: a file's name with what is no character: rename it$"):
         read_table(Path("t"), WANTED)

@@ -18,13 +18,14 @@ from hypothesis import strategies as st
 from bonafide.params.sections import Data
 from bonafide.project.errors import InputError
 from bonafide.project.files import sha256
-from bonafide.sources.columns import arrange
+from bonafide.sources.columns import arrange, wanted_columns
 from bonafide.sources.data_source import read_source
 from bonafide.sources.delimited import read_delimited
 from bonafide.sources.sample import sample
 from bonafide.sources.tables import read_table, write_table
 
 PLAIN = {"text": "text", "label": "label"}
+KINDS = {"text": "text", "label": "category"}
 MIB = 2**20
 
 
@@ -36,9 +37,8 @@ def raw(source, columns=PLAIN, slices=(), quotes="auto"):
         sample=1,
         slices=list(slices),
         quotes=quotes,
-        labels=["0", "1"],
     )
-    return arrange(read_source(data).table, data, {"text": "text", "label": "category"})
+    return arrange(read_source(data, wanted_columns(data, KINDS)).table, data, KINDS)
 
 
 def write(name, content):
@@ -239,7 +239,6 @@ def test_a_bad_jsonl_is_refused_by_name_and_line_without_its_text(content, messa
     ("columns", "slices", "message"),
     [
         (PLAIN | {"txet": "n"}, [], r"^params.yaml: data.columns: 'txet' is not one of .*: did you mean 'text'\?$"),
-        ({"text": "text"}, [], "^params.yaml: data.columns: 'label' is missing$"),
         (
             PLAIN | {"group": "user"},
             [],

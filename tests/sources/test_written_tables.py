@@ -38,9 +38,9 @@ def back(name, quotes="auto"):
     """What fetch reads, row by row, numbers as they are named."""
     data = Data(
         source=name, downloads=[], columns={"text": "text", "label": "label"}, sample=1, slices=["count"],
-        quotes=quotes, labels=["0", "1"],
+        quotes=quotes,
     )  # fmt: skip
-    table = read_source(data).table
+    table = read_source(data, dict.fromkeys(NAMES, "data.columns")).table
     counts = names(table["count"], name).to_pylist()
     return list(zip(table["text"].to_pylist(), table["label"].to_pylist(), counts, strict=True))
 

@@ -43,7 +43,6 @@ def params(tiny):
         sample=1,
         slices=["shop"],
         quotes="auto",
-        labels=["0", "1"],
     )
     model = Model(source="tiny", revision="", sha256=tiny[1])
     return replace(load_params(ROOT / "params.yaml"), data=data, model=model)

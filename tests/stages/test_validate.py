@@ -209,7 +209,7 @@ def test_hostile_ids_labels_and_values_are_inert_on_the_page_and_texts_are_nowhe
     rows[0]["text"] = "unmistakable words \ufffd"
     write(rows)
     labels = [f"{HOSTILE}negative", f"{HOSTILE}positive"]
-    validate(replace(default, data=replace(default.data, labels=labels)))
+    validate(replace(default, task=replace(default.task, labels=labels)))
     page = PAGE.read_text(encoding="utf-8")
     tags = Tags()
     tags.feed(page)

@@ -57,7 +57,9 @@ def houses(rows: int) -> list[dict[str, Any]]:
     for row in range(rows):
         feet, rooms, place = int(rng.integers(500, 5000)), int(rng.integers(1, 7)), int(rng.integers(0, 5))
         price = 120 * feet**0.9 * np.exp(0.1 * rooms + 0.2 * place + rng.normal(0, 0.1))
-        made.append({"price": round(price), "feet": feet, "rooms": rooms, "zip": f"98{place:03}", "note": f"house {row}"})
+        made.append(
+            {"price": round(price), "feet": feet, "rooms": rooms, "zip": f"98{place:03}", "note": f"house {row}"}
+        )
     return made
 
 

@@ -9,7 +9,6 @@ import sys
 import time
 
 import psutil
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import sync_playwright
@@ -66,7 +65,9 @@ def test_a_training_that_is_killed_ends_in_the_same_bytes(again):
     env = os.environ | {"DVC_SITE_CACHE_DIR": str(again.folder.parent / "site")}
     env.pop("MLFLOW_TRACKING_URI", None)
     with log.open("w") as file:
-        running = subprocess.Popen(["dvc", "repro", "-f", "-s", "train"], cwd=again.folder, env=env, stdout=file, stderr=file)
+        running = subprocess.Popen(
+            ["dvc", "repro", "-f", "-s", "train"], cwd=again.folder, env=env, stdout=file, stderr=file
+        )
     while not (stages := [p for p in psutil.Process(running.pid).children(recursive=True) if trains(p)]):
         assert running.poll() is None, log.read_text()
         time.sleep(0.01)

@@ -21,6 +21,11 @@ class Task(sections.Task):
     labels: list[Name]
     """Label values as the table spells them, in the order of the model's outputs."""
 
+    @property
+    def columns(self) -> dict[str, str]:
+        """A text and its label."""
+        return {"text": "text", "label": "category"}
+
     def __post_init__(self) -> None:
         """Refuse fewer than two labels, blanks around one, and a name that is there twice or looks like another."""
         if len(self.labels) < 2:

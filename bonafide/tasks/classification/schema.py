@@ -1,40 +1,91 @@
-"""The columns of a table of labelled texts, and what may be wrong with them."""
+"""What may be wrong with a table of labelled texts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 
-def columns(task: Any) -> Mapping[str, str]:  # noqa: ARG001
-    """A text and its label."""
-    return {"text": "text", "label": "category"}
+from bonafide.quality import class_balance, duplicates, figures, labels, pii, text_faults
+from bonafide.quality.checks import Check
+from bonafide.quality.expectations import Expectation, expect
+from bonafide.quality.figures import Figure
+from bonafide.quality.rows import Examined
+
+CAUSES = {
+    "unknown_label": "task.labels",
+    "too_short": "validate.min_characters",
+    "too_long": "validate.max_characters",
+    "near_duplicate": "validate.near_duplicate_similarity",
+    "personal_data": "validate.personal_data",
+}
 
 
-def expectations(params: Any, labels: Sequence[str]) -> list[dict[str, Any]]:
-    """What a table must hold; `params` is the `validate` section.
+def examine(table: pa.Table, params: Any) -> Examined:
+    """Faults of texts and labels, personal data, and the labels that params and the table do not share."""
+    limits = params.validate
+    broken = text_faults.undecodable(table["text"])
+    texts = text_faults.without(table["text"], broken)
+    # a text that is too long anyway is not searched: one of 100 MB would take minutes
+    personal = pii.scan(texts, limits.max_characters)
+    texts = personal.masked if limits.personal_data == "mask" else texts
+    faults = {
+        "invalid_utf8": broken,
+        **text_faults.text_faults(texts, limits.min_characters, limits.max_characters),
+        **labels.faults(table["label"], params.task.labels),
+    }
+    faults["null_text"] &= ~broken
+    found = labels.count(table["label"], params.task.labels)
+    checks = [labels.check(found)]
+    if limits.personal_data == "fail":
+        faults["personal_data"] = personal.any_kind
+        checks.append(pii.check(personal, table["id"]))
+    return Examined(
+        table=table.set_column(table.schema.get_field_index("text"), "text", texts),
+        faults=faults,
+        identity=duplicates.normalise(texts),
+        unique=True,
+        answers=("label", text_faults.without(table["label"], faults["unknown_label"])),
+        similarity=limits.near_duplicate_similarity,
+        expectations=expectations(limits, params.task.labels, labels.say_others(found)),
+        checks=checks,
+        causes=CAUSES,
+        facts={"Personal data": personal.words()},
+        tables=labels.tables(found),
+        metrics={f"personal_data/{kind}": n for kind, n in personal.values.items()},
+    )
 
-    Row-level expectations tolerate the share of rows that quarantine may take (`mostly`); validate runs them again
-    on the rows it passes on, without tolerance.
+
+def expectations(limits: Any, declared: Sequence[str], others: str) -> list[Expectation]:
+    """What a table must hold; row by row but for the share that quarantine may take (`mostly`).
+
+    `limits` is the `validate` section, `others` names the labels that are not declared.
     """
-    low, high = params.min_characters, params.max_characters
-    mostly = {"mostly": 1 - params.max_quarantine_fraction}
+    mostly: dict[str, Any] = {"mostly": 1 - limits.max_quarantine_fraction}
+    low, high = limits.min_characters, limits.max_characters
+    lengths = f"every text has {low:,} to {high:,} characters"
+    between: dict[str, Any] = {"column": "text", "min_value": low, "max_value": high}
+    known: dict[str, Any] = {"column": "label", "value_set": [*declared]}
     return [
-        _expect("the columns are there", "table_columns_to_match_set", column_set=["text", "label"], exact_match=False),
-        _expect("every text is a string", "column_values_to_be_of_type", column="text", type_="str"),
-        _expect("every row has a text", "column_values_to_not_be_null", column="text", **mostly),
-        _expect("every row has a label", "column_values_to_not_be_null", column="label", **mostly),
-        _expect(
-            f"every text has {low:,} to {high:,} characters",
-            "column_value_lengths_to_be_between",
-            column="text",
-            min_value=low,
-            max_value=high,
-            **mostly,
-        ),
-        _expect(
-            "every label is a declared one", "column_values_to_be_in_set", column="label", value_set=[*labels], **mostly
-        ),
+        expect("the columns are there", "table_columns_to_match_set", column_set=["text", "label"], exact_match=False),
+        expect("every text is a string", "column_values_to_be_of_type", column="text", type_="str"),
+        expect("every row has a text", "column_values_to_not_be_null", column="text", **mostly),
+        expect("every row has a label", "column_values_to_not_be_null", column="label", **mostly),
+        expect(lengths, "column_value_lengths_to_be_between", **between, **mostly),
+        expect("every label is a declared one", "column_values_to_be_in_set", others, **known, **mostly),
     ]
 
 
-def _expect(description: str, name: str, **kwargs: Any) -> dict[str, Any]:
-    return {"type": f"expect_{name}", "kwargs": kwargs, "description": description}
+def checks(kept: pa.Table, params: Any) -> list[Check]:
+    """Enough rows of every class in train, validation and test, in like shares."""
+    return class_balance.check(kept, params.task.labels, params.validate)
+
+
+def show(kept: pa.Table, splits: Sequence[str], params: Any) -> list[Figure]:
+    """Shares of labels, and lengths of texts."""
+    shares = class_balance.shares(kept, splits, params.task.labels, figures.DRAWN)
+    lengths = pc.utf8_length(kept["text"]).to_numpy()
+    return [
+        figures.grouped_bars("Share of each label in each split", splits, shares),
+        figures.histogram("Characters per text", lengths),
+    ]

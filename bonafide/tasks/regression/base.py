@@ -1,10 +1,11 @@
-"""The base model of a regression: none."""
+"""There is no base model: regression learns from the table alone."""
 
 from pathlib import Path
 
 from bonafide.project.errors import InputError
 
 
-def check(folder: Path) -> None:  # noqa: ARG001
-    """Raise InputError: a linear model learns from the table alone."""
-    raise InputError("params.yaml: model: null is all that regression takes: it has no base model")
+def check(folder: Path | None) -> None:
+    """Raise InputError where params name a base model."""
+    if folder is not None:
+        raise InputError("params.yaml: model: regression learns from the table alone: set it to null")

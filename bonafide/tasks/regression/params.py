@@ -34,6 +34,11 @@ class Task(sections.Task):
     categories: list[Name]
     """Columns that enter as one indicator a value."""
 
+    @property
+    def columns(self) -> dict[str, str]:
+        """The target, then the features, numbers first."""
+        return dict.fromkeys([TARGET, *self.numbers], "number") | dict.fromkeys(self.categories, "category")
+
     def __post_init__(self) -> None:
         """Refuse no features, and a feature that is there twice or has a name of ours."""
         features = [*self.numbers, *self.categories]

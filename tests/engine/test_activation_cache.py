@@ -11,15 +11,15 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification
 
 from bonafide.engine import activation_cache, finetuning
-from bonafide.engine.activation_cache import Frozen
-from bonafide.engine.vocabulary_pruning import Vocabulary
+from bonafide.engine.activation_cache import ActivationCache
+from bonafide.engine.vocabulary_pruning import PrunedVocabulary
 from bonafide.forward.inference import predict_all
 from bonafide.forward.packed_attention import layers
-from bonafide.forward.packing import enable, lay_out
+from bonafide.forward.packing import enable, make_batch
 from bonafide.monitoring.monitor import computed
 from bonafide.monitoring.performance import flops_per_token
 from bonafide.tasks.classification import model as classifier
-from tests.played_worlds import in_threads
+from tests.process_groups import in_threads
 from tests.tiny_engines import build_engine, build_model, checkpoint_activations, digest, random_tokens, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -32,7 +32,9 @@ PEFT = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is depreca
 def build(architecture="bert", mode="all", n=2, **changes):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return finetuning.choose(build_model(architecture, dropout=0.1, num_hidden_layers=3, **changes), mode, 4, n)
+        return finetuning.choose_trainable(
+            build_model(architecture, dropout=0.1, num_hidden_layers=3, **changes), mode, 4, n
+        )
 
 
 def weights(model):
@@ -59,7 +61,7 @@ def farthest(mine, other):
 def test_weights_are_those_of_whole_steps(architecture, still, monkeypatch):
     model = build(architecture, *STILL[still])
     cached, whole = engines(model, monkeypatch, shards=2)
-    assert cached.inputs.below.dtype == np.float32
+    assert cached.inputs.prefix_activations.dtype == np.float32
     assert whole.inputs is whole.tokens
     for mine, other in zip(cached.steps(), whole.steps(), strict=True):
         assert float(mine.loss) == pytest.approx(float(other.loss), abs=1e-5)
@@ -75,8 +77,12 @@ def test_weights_are_those_of_whole_steps(architecture, still, monkeypatch):
 def test_a_step_runs_nothing_below_the_lowest_trained_layer(architecture, still, monkeypatch):
     cached, whole = engines(build(architecture, *STILL[still]), monkeypatch)
     for engine, ran in ((cached, set()), (whole, set())):
-        parts = [part for block in (*engine.frozen.embeddings, *engine.frozen.layers) for part in block.children()]
-        assert len(parts) > len(engine.frozen.layers)
+        parts = [
+            part
+            for block in (*engine.activation_cache.embeddings, *engine.activation_cache.layers)
+            for part in block.children()
+        ]
+        assert len(parts) > len(engine.activation_cache.layers)
         for part in parts:
             part.register_forward_pre_hook(lambda part, _args, ran=ran: ran.add(part))
         next(engine.steps())
@@ -96,18 +102,18 @@ def test_rows_are_what_the_layer_reads_in_any_batch(permutation, n, architecture
     )
     with torch.no_grad():
         for tokens in (engine.inputs, engine.tokens):
-            engine.model(**lay_out(tokens, rows, engine.model).inputs)
+            engine.model(**make_batch(tokens, rows, engine.model).inputs)
     assert read[0].shape == read[1].shape
     assert (read[0] - read[1]).abs().max() <= 1e-5
 
 
 @pytest.mark.parametrize("still", STILL)
 @pytest.mark.parametrize("architecture", ["bert", "modernbert", "llama"])
-def test_weights_are_bitwise_equal_in_any_number_of_parts_and_played_worlds(architecture, still):
+def test_weights_are_bitwise_equal_in_any_number_of_parts_and_played_groups(architecture, still):
     model, tokens = build(architecture, *STILL[still]), random_tokens(19)
     expected = train(model, tokens, 5, shards=4)
-    assert [train(model, tokens, 5, shards=4, accumulation=n) for n in (2, 4)] == [expected] * 2
-    assert in_threads(2, lambda world: train(model, tokens, 5, world, shards=4)) == [expected] * 2
+    assert [train(model, tokens, 5, shards=4, gradient_accumulation_steps=n) for n in (2, 4)] == [expected] * 2
+    assert in_threads(2, lambda group: train(model, tokens, 5, group, shards=4)) == [expected] * 2
     assert expected != train(model, tokens, 5, shards=4, seed=2)
 
 
@@ -130,7 +136,7 @@ def test_gradient_checkpointing_changes_no_bit():
         if checkpointing:
             checkpoint_activations(model)
         engine = build_engine(model, random_tokens(12), shards=2)
-        assert engine.inputs.below is not None
+        assert engine.inputs.prefix_activations is not None
         list(engine.steps())
         found.append(digest(model))
     assert found[0] == found[1]
@@ -142,7 +148,7 @@ def test_what_does_not_fit_is_not_kept(still, rows, monkeypatch):
     size = 4 * 32 * (len(tokens) if rows == "texts" else len(tokens.input_ids))
     for budget, fits in ((size, True), (size - 1, False)):
         monkeypatch.setattr(activation_cache, "BUDGET", budget)
-        below = build_engine(copy.deepcopy(model), tokens).inputs.below
+        below = build_engine(copy.deepcopy(model), tokens).inputs.prefix_activations
         assert (below is not None) == fits
         assert below is None or below.nbytes == size
 
@@ -154,7 +160,7 @@ def test_what_does_not_fit_is_not_kept(still, rows, monkeypatch):
 def test_where_the_lowest_layer_is_trained_or_texts_are_padded_nothing_is_kept(architecture, mode, n):
     engine = build_engine(build(architecture, mode, n), random_tokens(9))
     assert engine.inputs is engine.tokens
-    assert not engine.frozen.layers
+    assert not engine.activation_cache.layers
     list(engine.steps())
 
 
@@ -162,11 +168,11 @@ def test_where_the_lowest_layer_is_trained_or_texts_are_padded_nothing_is_kept(a
 @pytest.mark.parametrize("architecture", ["bert", "electra", "modernbert"])
 def test_low_rank_changes_above_frozen_layers_train_and_merge(architecture, monkeypatch):
     cached, whole = engines(build(architecture, "lora", 1), monkeypatch, shards=2)
-    assert len(cached.frozen.layers) == 1
+    assert len(cached.activation_cache.layers) == 1
     list(cached.steps())
     list(whole.steps())
     assert farthest(cached.model, whole.model) <= 1e-5
-    assert farthest(finetuning.merge(cached.model), finetuning.merge(whole.model)) <= 1e-5
+    assert farthest(finetuning.merge_lora(cached.model), finetuning.merge_lora(whole.model)) <= 1e-5
 
 
 def add_below(model, tensor):
@@ -181,7 +187,7 @@ def test_what_lies_below_unseen_is_found_by_the_probe(trained):
     if trained:
         model.bert.unseen = nn.Parameter(torch.zeros(32))
     engine = build_engine(add_below(model, model.bert.unseen if trained else 0.1), random_tokens(9), exact=False)
-    assert engine.frozen.layers
+    assert engine.activation_cache.layers
     assert engine.inputs is engine.tokens
     list(engine.steps())
     assert not trained or model.bert.unseen.any()
@@ -192,7 +198,7 @@ def test_layers_that_give_something_else_than_their_output_are_computed(monkeypa
     assert enable(model)
     monkeypatch.setattr(type(layers(model)[1]), "forward", lambda _self, hidden, *_args, **_kwargs: (hidden,))
     tokens = random_tokens(9)
-    assert Frozen(model, packed=True).cache(tokens) is tokens
+    assert ActivationCache(model, packed=True).add_to(tokens) is tokens
     assert not any(module._forward_hooks for module in layers(model)[1].modules())
 
 
@@ -200,7 +206,7 @@ def test_frozen_layers_that_drop_are_computed():
     model = build()
     next(m for m in layers(model)[1].modules() if isinstance(m, nn.Dropout)).p = 0.1
     assert enable(model)
-    assert len(Frozen(model, packed=True).layers) == 1
+    assert len(ActivationCache(model, packed=True).layers) == 1
 
 
 @pytest.mark.parametrize("still", STILL)
@@ -209,8 +215,8 @@ def test_a_split_is_scored_as_if_it_had_gone_the_whole_way(architecture, still):
     engine = build_engine(build(architecture, *STILL[still]), random_tokens(9))
     list(engine.steps())
     validation = random_tokens(150, seed=3)
-    cached = engine.frozen.cache(validation)
-    assert cached.below is not None
+    cached = engine.activation_cache.add_to(validation)
+    assert cached.prefix_activations is not None
     assert cached.labels is validation.labels
     found, expected = (predict_all(engine.model, split, classifier.probabilities) for split in (cached, validation))
     assert np.abs(found - expected).max() <= 1e-5
@@ -221,9 +227,9 @@ def test_a_split_is_scored_as_if_it_had_gone_the_whole_way(architecture, still):
 def test_the_saved_model_is_whole(tmp_path, architecture, still):
     model, tokens = build(architecture, *STILL[still]), random_tokens(9, words=40)
     before = weights(model)
-    vocabulary = Vocabulary(model, [tokens], model.config.pad_token_id)
+    vocabulary = PrunedVocabulary(model, [tokens], model.config.pad_token_id)
     engine = build_engine(model, vocabulary.translate(tokens))
-    assert engine.inputs.below is not None
+    assert engine.inputs.prefix_activations is not None
     list(engine.steps())
     vocabulary.restore()
     model.set_attn_implementation("sdpa")
@@ -235,7 +241,7 @@ def test_the_saved_model_is_whole(tmp_path, architecture, still):
     assert 5 < len(still) < len(before)
     rows = np.argsort(tokens.lengths, kind="stable")
     with torch.no_grad():
-        found, expected = (m(**lay_out(tokens, rows, m).inputs).logits for m in (loaded, model.eval()))
+        found, expected = (m(**make_batch(tokens, rows, m).inputs).logits for m in (loaded, model.eval()))
     assert (found - expected).abs().max() <= 1e-5
 
 

@@ -1,13 +1,13 @@
-"""Parts of a checkpoint: all of one save or none, and joined by any number of processes."""
+"""The parts of a checkpoint: all of one save or none, and joined by any number of processes."""
 
 from pathlib import Path
 
 import pytest
 import torch
 
-from bonafide.engine.process_group import World
+from bonafide.engine.process_group import ProcessGroup
 from bonafide.training.checkpoints.manager import Checkpoints
-from bonafide.training.checkpoints.sharded import Parts
+from bonafide.training.checkpoints.sharded import ShardedCheckpoints
 
 SHAPES = {"matrix": (10, 3), "bias": (7,), "classifier": (2, 3), "row": (1, 4)}
 
@@ -33,13 +33,13 @@ def write(size, step, mark, state=None, ranks=None):
         saved.save(step, {"state": own(state or tensors(), rank, size)}, {"mark": mark, "rank": rank}, wait=True)
 
 
-class Same(World):
+class Same(ProcessGroup):
     """One of several processes, of which the others say the same as it does."""
 
-    def agree(self, value):
+    def broadcast(self, value):
         return value
 
-    def smallest(self, value):
+    def all_min(self, value):
         return value
 
 
@@ -48,16 +48,16 @@ class Same(World):
 def test_any_number_of_processes_reads_the_rows_that_another_wrote(before, after):
     write(before, 5, 5 << 32 | 1)
     for rank in range(after):
-        found = Parts(Path("c"), print, Same(rank, after)).newest()
+        found = ShardedCheckpoints(Path("c"), print, Same(rank, after)).newest()
         assert found.step == 5
         assert found.progress["rank"] == (rank if before == after else 0)  # rank 0 has the whole history
         expected, loaded = own(tensors(), rank, after), found.load("state")
         assert {name: torch.equal(loaded[name], rows) for name, rows in expected.items()} == dict.fromkeys(SHAPES, True)
 
 
-def newest(world=None):
+def newest(group=None):
     said = []
-    found = Parts(Path("c"), said.append, world or World()).newest()
+    found = ShardedCheckpoints(Path("c"), said.append, group or ProcessGroup()).newest()
     return found.step if found else None, said
 
 
@@ -79,7 +79,7 @@ def test_the_newest_step_of_any_number_wins_and_of_equal_ones_our_number():
     write(3, 6, 6 << 32 | 2)
     assert newest() == (6, [])
     write(1, 6, 6 << 32 | 3)
-    assert Parts(Path("c"), print, World()).newest().progress["mark"] == 6 << 32 | 3
+    assert ShardedCheckpoints(Path("c"), print, ProcessGroup()).newest().progress["mark"] == 6 << 32 | 3
 
 
 def test_without_a_whole_step_there_is_none():
@@ -94,12 +94,12 @@ def test_a_part_is_saved_once_all_have_finished_the_one_before(monkeypatch):
     """A process whose last write failed says so before the others begin the next one."""
     order = []
 
-    class Ordered(World):
-        def smallest(self, value):
+    class Ordered(ProcessGroup):
+        def all_min(self, value):
             order.append("all")
             return value
 
-    parts = Parts(Path("c"), print, Ordered())
+    parts = ShardedCheckpoints(Path("c"), print, Ordered())
     monkeypatch.setattr(parts._own, "finish", lambda: order.append("finish"))
     monkeypatch.setattr(parts._own, "save", lambda *_, **__: order.append("save"))
     parts.save(1, {}, {})
@@ -108,7 +108,7 @@ def test_a_part_is_saved_once_all_have_finished_the_one_before(monkeypatch):
 
 def test_remove_leaves_no_part_of_any_number():
     write(2, 5, 5 << 32 | 1)
-    parts = Parts(Path("c"), print, World())
+    parts = ShardedCheckpoints(Path("c"), print, ProcessGroup())
     parts.save(6, {"state": tensors()}, {}, wait=True)
     assert newest() == (6, [])
     parts.remove()

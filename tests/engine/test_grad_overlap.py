@@ -1,11 +1,11 @@
-"""Half of the threads work aside: in order, done at the end, and what they raise is heard."""
+"""Gradients are computed by half of the threads: in order, done at the end, and what they raise is heard."""
 
 import threading
 
 import pytest
 import torch
 
-from bonafide.forward.overlap import Aside
+from bonafide.engine.grad_overlap import GradOverlap
 from tests.tiny_engines import build_engine, build_model, random_tokens
 
 
@@ -18,41 +18,41 @@ def two_threads():
 
 
 def test_work_is_done_in_order_by_another_thread_with_half_of_the_threads(two_threads):
-    aside, seen = Aside(2), []
+    overlap, seen = GradOverlap(2), []
 
     def work(number):
         seen.append((number, threading.current_thread().name, torch.get_num_threads(), torch.is_grad_enabled()))
 
-    with aside.shared():
+    with overlap.active():
         assert torch.get_num_threads() == 1
         for number in range(20):
-            aside.do(lambda number=number: work(number))
+            overlap.submit(lambda number=number: work(number))
     assert [entry[0] for entry in seen] == list(range(20))
-    assert {entry[1:] for entry in seen} == {("aside_0", 1, False)}
+    assert {entry[1:] for entry in seen} == {("grads_0", 1, False)}
     assert torch.get_num_threads() == 2
 
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_an_odd_number_is_not_shared(threads):
-    aside, seen = Aside(threads), []
-    with aside.shared():
-        aside.do(lambda: seen.append(threading.current_thread()))
+    overlap, seen = GradOverlap(threads), []
+    with overlap.active():
+        overlap.submit(lambda: seen.append(threading.current_thread()))
         assert seen == [threading.current_thread()]
 
 
 def test_outside_of_sharing_work_is_done_at_once(two_threads):
     seen = []
-    Aside(2).do(lambda: seen.append(threading.current_thread()))
+    GradOverlap(2).submit(lambda: seen.append(threading.current_thread()))
     assert seen == [threading.current_thread()]
 
 
 def test_what_the_other_half_raises_is_raised_at_the_end_and_threads_come_back(two_threads):
-    aside, done = Aside(2), []
+    overlap, done = GradOverlap(2), []
 
     def run(*work):
-        with aside.shared():
+        with overlap.active():
             for one in work[:-1]:
-                aside.do(one)
+                overlap.submit(one)
             work[-1]()
 
     def fail():
@@ -73,7 +73,7 @@ def test_threads_are_shared_where_the_weights_that_products_pass_are_trained(two
         model = build_model(architecture)
         for name, p in model.named_parameters():
             p.requires_grad_(not frozen(name))
-        return build_engine(model, random_tokens(20), **changes).layout.aside.threads == 2
+        return build_engine(model, random_tokens(20), **changes).writer.overlap.threads == 2
 
     assert shares()
     assert shares(frozen=lambda name: "layer.0." in name or "embeddings" in name)
@@ -86,7 +86,7 @@ def test_a_training_by_two_halves_repeats_bit_for_bit_and_agrees_with_one_thread
         torch.set_num_threads(threads)
         model = build_model("bert", dropout=0.1)
         engine = build_engine(model, random_tokens(40), shards=4)
-        assert (engine.layout.aside._hand is None) == (threads == 1)
+        assert engine.writer.overlap.threads == threads
         losses = [float(step.loss) for step in engine.steps()]
         return losses, {name: p.detach().clone() for name, p in model.named_parameters()}
 

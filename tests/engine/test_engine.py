@@ -11,15 +11,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoModelForSequenceClassification
 
 from bonafide.datasets import ragged
-from bonafide.engine import finetuning
 from bonafide.engine.engine import Engine
-from bonafide.engine.optimizer import FlatAdamW
-from bonafide.engine.recipe import cut, schedule
-from bonafide.engine.vocabulary_pruning import Vocabulary
-from bonafide.forward.packing import lay_out
+from bonafide.engine.recipe import partition_by_tokens, schedule
+from bonafide.forward.packing import make_batch
 from bonafide.pretrained import tokenizer
 from bonafide.project.errors import InputError
 from bonafide.project.randomness import generator
@@ -80,7 +76,7 @@ class Order(Engine):
         self.__dict__.update(engine.__dict__)
         self.seen = []
 
-    def _gradients(self, rows, key):
+    def _compute_gradients(self, rows, key):
         self.seen.append((rows.tolist(), key))
         return torch.zeros(())
 
@@ -126,12 +122,12 @@ def test_starting_at_a_step_sees_what_going_there_sees(done):
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=60), st.integers(1, 8))
 def test_shards_are_neighbours_by_length_of_about_equal_tokens(lengths, shards):
     lengths = np.array(lengths)
-    rows, cuts = cut(np.arange(len(lengths)), lengths, shards)
+    rows, offsets = partition_by_tokens(np.arange(len(lengths)), lengths, shards)
     assert sorted(rows) == list(range(len(lengths)))
     assert (np.diff(lengths[rows]) >= 0).all()
-    assert (cuts[0], cuts[-1], len(cuts)) == (0, len(lengths), shards + 1)
-    assert (np.diff(cuts) >= 0).all()
-    sizes = [lengths[rows[a:b]].sum() for a, b in pairwise(cuts)]
+    assert (offsets[0], offsets[-1], len(offsets)) == (0, len(lengths), shards + 1)
+    assert (np.diff(offsets) >= 0).all()
+    sizes = [lengths[rows[a:b]].sum() for a, b in pairwise(offsets)]
     assert max(sizes) <= lengths.sum() / shards + lengths.max()
 
 
@@ -148,7 +144,7 @@ def test_the_loss_is_the_mean_over_the_batch(base):
     model, tokens = build(base, dropout=0.0)
     engine = build_engine(model, tokens, shards=4, batch_size=64, epochs=1)
     rows = np.argsort(tokens.lengths, kind="stable")
-    batch = lay_out(tokens, rows, model)
+    batch = make_batch(tokens, rows, model)
     with torch.no_grad():
         expected = float(torch.nn.functional.cross_entropy(model(**batch.inputs).logits, batch.labels))
     assert float(next(engine.steps()).loss) == pytest.approx(expected, abs=1e-6)
@@ -200,158 +196,6 @@ def test_a_state_is_not_changed_by_those_who_go_on_from_it(uninterrupted):
     engine.optimizer.load(saved[1][0], 2)
     list(engine.steps(2))
     assert all(torch.equal(saved[1][0][name], tensor) for name, tensor in before.items())
-
-
-@pytest.mark.parametrize("architecture", ["bert", "modernbert"])
-def test_decay_spares_biases_norms_and_embeddings(architecture):
-    model = build_model(architecture)
-    before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    optimizer = FlatAdamW(model, 0.5)
-    optimizer.step(0.1, 1.0)  # without a gradient, decay alone moves a weight
-    tables = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
-    assert tables
-    for name, p in model.named_parameters():
-        spared = p.ndim == 1 or id(p) in tables
-        assert torch.equal(p, before[name] if spared else before[name] * (1 - 0.1 * 0.5)), name
-
-
-@pytest.mark.parametrize("norm", [0.01, 1e6], ids=["clipped", "not clipped"])
-def test_an_update_is_torchs_clipping_and_adamw(norm):
-    mine = build_model()
-    stock = copy.deepcopy(mine)
-    optimizer = FlatAdamW(mine, 0.1)
-    groups = [
-        {"params": [p for p in stock.parameters() if p.ndim > 1], "weight_decay": 0.1},
-        {"params": [p for p in stock.parameters() if p.ndim == 1], "weight_decay": 0.0},
-    ]
-    rows = [module.weight for module in stock.modules() if isinstance(module, torch.nn.Embedding)]
-    groups[0]["params"] = [p for p in groups[0]["params"] if all(p is not row for row in rows)]
-    groups[1]["params"] += rows
-    reference = torch.optim.AdamW(groups, lr=1.0)
-    rng = torch.Generator().manual_seed(5)
-    for rate in (1e-3, 2e-3, 5e-4):
-        for p, q in zip(mine.parameters(), stock.parameters(), strict=True):
-            p.grad.copy_(torch.randn(p.shape, generator=rng))
-            q.grad = p.grad.clone()
-        torch.nn.utils.clip_grad_norm_(stock.parameters(), norm)
-        for group in reference.param_groups:
-            group["lr"] = rate
-        reference.step()
-        optimizer.gradient[optimizer.tail] = 1e9  # a loss beside them counts for nothing
-        optimizer.step(rate, norm)
-    for p, q in zip(mine.parameters(), stock.parameters(), strict=True):
-        assert (p - q).abs().max() <= 1e-6
-
-
-def test_layers_that_share_their_weights_cannot_be_frozen_apart():
-    with pytest.raises(InputError, match=r"train\.frozen_layers: albert has no list of layers of its own"):
-        finetuning.choose(build_model("albert"), "all", 8, 1)
-
-
-@pytest.mark.parametrize("accumulation", [1, 2])
-def test_a_cut_vocabulary_trains_to_the_same_weights_and_moves_no_other_row(accumulation):
-    whole, tokens = build_model(dropout=0.1), random_tokens(21, words=40)
-    small = copy.deepcopy(whole)
-    before = whole.get_input_embeddings().weight.detach().clone()
-    vocabulary = Vocabulary(small, [tokens], 0)
-    translated = vocabulary.translate(tokens)
-    assert len(small.get_input_embeddings().weight) == len(vocabulary.used) < 40
-    for model, texts in ((whole, tokens), (small, translated)):
-        list(build_engine(model, texts, shards=2, accumulation=accumulation).steps())
-    vocabulary.restore()
-    rows = small.get_input_embeddings().weight
-    assert rows.shape == before.shape
-    assert small.get_input_embeddings().padding_idx == whole.get_input_embeddings().padding_idx
-    for (name, p), q in zip(whole.named_parameters(), small.parameters(), strict=True):
-        # softmax does not see the bias of keys: its gradient is rounding alone, which AdamW blows up
-        assert name.endswith("key.bias") or (p - q).abs().max() <= 1e-6, name
-    untouched = np.setdiff1d(np.arange(len(before)), vocabulary.used)
-    assert torch.equal(rows[untouched], before[untouched])
-    assert not torch.equal(rows[vocabulary.used[1:]], before[vocabulary.used[1:]])
-
-
-def changed(before, model):
-    return {name for name, p in model.named_parameters() if not torch.equal(before[name], p)}
-
-
-def weights(model):
-    return {name: p.detach().clone() for name, p in model.named_parameters()}
-
-
-@pytest.mark.parametrize("shards", [1, 2])
-@pytest.mark.parametrize("architecture", ["bert", "roberta", "distilbert", "modernbert"])
-def test_a_head_is_trained_alone(architecture, shards):
-    model = finetuning.choose(build_model(architecture, dropout=0.1), "head", 4, 0)
-    before, encoder = weights(model), f"{model.base_model_prefix}."
-    list(build_engine(model, random_tokens(9), shards=shards).steps())
-    assert changed(before, model) == {name for name in before if not name.startswith(encoder)}
-
-
-@pytest.mark.parametrize("shards", [1, 2])
-@pytest.mark.parametrize("architecture", ["bert", "distilbert", "electra", "modernbert"])
-def test_frozen_layers_do_not_move(architecture, shards):
-    model = finetuning.choose(build_model(architecture, dropout=0.1, num_hidden_layers=3), "all", 4, 2)
-    before = weights(model)
-    list(build_engine(model, random_tokens(9), shards=shards).steps())
-    still = ("embeddings.", "embeddings_project.", "layer.0.", "layer.1.", "layers.0.", "layers.1.")
-    expected = {name for name in before if not any(part in name for part in still)}
-    assert 10 < len(expected) < len(before) - 10
-    # softmax does not see a key's bias: what moves it is rounding alone, or nothing
-    rounding = {name for name in expected if name.endswith(("key.bias", "k_lin.bias"))}
-    assert changed(before, model) | rounding == expected
-
-
-def test_more_frozen_layers_than_there_are_is_an_input_error():
-    with pytest.raises(InputError, match=r"train\.frozen_layers: 3, but the encoder has 2"):
-        finetuning.choose(build_model(), "all", 4, 3)
-
-
-PEFT = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # its business
-
-
-@PEFT
-@pytest.mark.parametrize("architecture", ["bert", "roberta", "distilbert", "modernbert"])
-def test_beside_low_rank_changes_the_whole_head_is_trained(architecture):
-    """Its weights are fresh: low-rank changes to noise are noise."""
-    model = build_model(architecture)
-    encoder = f"{model.base_model_prefix}."
-    head = sum(p.numel() for name, p in model.named_parameters() if not name.startswith(encoder))
-    trained = [(n, p) for n, p in finetuning.choose(model, "lora", 4, 0).named_parameters() if p.requires_grad]
-    assert sum(p.numel() for name, p in trained if "lora_" not in name) == head
-    assert all(f".{encoder}" in name for name, _ in trained if "lora_" in name)
-
-
-@PEFT
-@pytest.mark.parametrize("cut_vocabulary", [False, True])
-@pytest.mark.parametrize("shards", [1, 2])
-@pytest.mark.parametrize("architecture", ["bert", "roberta", "distilbert", "modernbert"])
-def test_low_rank_changes_train_themselves_and_the_head_and_merge(tmp_path, architecture, shards, cut_vocabulary):
-    tokens = texts = random_tokens(9)
-    model = finetuning.choose(build_model(architecture, dropout=0.1), "lora", 4, 0)
-    vocabulary = Vocabulary(model, [tokens], model.config.pad_token_id) if cut_vocabulary else None
-    if vocabulary:
-        texts = vocabulary.translate(tokens)
-    before = weights(model)
-    engine = build_engine(model, texts, shards=shards)
-    assert engine.packed
-    list(engine.steps())
-    moved = changed(before, model)
-    assert moved == set(engine.optimizer.trained)
-    assert all("lora_" in name or "modules_to_save" in name for name in moved)
-    if vocabulary:
-        vocabulary.restore()
-    model.eval()
-    rows = np.argsort(tokens.lengths, kind="stable")
-    with torch.no_grad():
-        expected = model(**lay_out(tokens, rows, model).inputs).logits
-    whole = finetuning.merge(model)
-    whole.set_attn_implementation("sdpa")
-    whole.save_pretrained(tmp_path)
-    loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
-    assert type(loaded).__module__.startswith("transformers.")
-    with torch.no_grad():
-        found = loaded(**lay_out(tokens, rows, loaded).inputs).logits
-    assert (found - expected).abs().max() <= 1e-5
 
 
 @pytest.mark.parametrize("shards", [1, 2])

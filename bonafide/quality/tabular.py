@@ -1,6 +1,7 @@
-"""What must hold of the table once its splits are known. A check that only reports passes and has a detail.
+"""Checks of numbers and categories that a target is predicted from, once their splits are known.
 
-All statistics of columns are those of train: what is passed on has finite numbers and no category missing.
+Numbers are finite and no category is missing: such rows were set aside. Columns are (n,) arrays of train, but where a
+split is compared with it. What only reports passes, and has a detail.
 """
 
 import math
@@ -13,46 +14,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bonafide.project.arrays import Floats
-from bonafide.quality.expectations import Check
-from bonafide.tasks.regression.params import TARGET, Task, Validate
+from bonafide.quality.checks import Check, listed
+from bonafide.quality.splits import FITTED
 
-FITTED = ("train", "validation", "test")
-NAMED = 5  # columns in a message
+TARGET = "target"
 ENOUGH = 20  # values other than 0 in a split whose median says something
 OUTLYING = 10  # deviations from the mean
 DEPENDENT = 1e-10  # share of a standardised column's variance that other columns leave unexplained
 FEATURES = "task.numbers or task.categories"
 
 
-def judge(table: pa.Table, task: Task, limits: Validate) -> list[Check]:
-    """All checks of the rows that are passed on, with their `split`."""
-    parts = {name: table.filter(pc.equal(table["split"], name)) for name in pc.unique(table["split"]).to_pylist()}
-    enough = check_rows(parts, limits)
-    if not enough.passed:
-        return [enough]
-    train = parts["train"]
-    numbers = {name: _floats(train, name) for name in task.numbers}
-    categories = {name: train[name].combine_chunks().dictionary_encode() for name in task.categories}
-    target = _floats(train, TARGET)
-    return [
-        enough,
-        check_constants(numbers, categories, target),
-        check_leaks(numbers, categories, target, limits.max_target_correlation),
-        check_ids(categories, limits.min_rows_per_value),
-        *(check_units(name, part, train, task, limits) for name, part in sorted(parts.items()) if name != "train"),
-        report_collinearity(numbers),
-        report_outliers(numbers | {TARGET: target}),
-        *(report_unseen(name, part, categories) for name, part in sorted(parts.items()) if name != "train"),
-    ]
-
-
-def check_rows(parts: Mapping[str, pa.Table], limits: Validate) -> Check:
+def check_rows(parts: Mapping[str, pa.Table], least: int) -> Check:
     """Demand rows in train, validation and test."""
     rows = {name: len(parts[name]) if name in parts else 0 for name in FITTED}
-    few = [f"{name} has {n:,}" for name, n in rows.items() if n < limits.min_rows]
-    sentence = f"train, validation and test have at least {limits.min_rows:,} rows"
+    few = [f"{name} has {n:,}" for name, n in rows.items() if n < least]
+    sentence = f"train, validation and test have at least {least:,} rows"
     found = _check("rows_in_splits", sentence, "splits", few, len(FITTED))
-    return _decided(found, "min_rows", limits.min_rows, min(rows.values()) or None)
+    return _decided(found, "min_rows", least, min(rows.values()) or None)
 
 
 def check_constants(numbers: Mapping[str, Floats], categories: Mapping[str, Any], target: Floats) -> Check:
@@ -105,14 +83,13 @@ def check_ids(categories: Mapping[str, Any], least: int) -> Check:
     return _decided(found, "min_rows_per_value", least, int(min(ids.values(), default=0)) or None)
 
 
-def check_units(split: str, part: pa.Table, train: pa.Table, task: Task, limits: Validate) -> Check:
+def check_units(split: str, part: pa.Table, train: Mapping[str, Floats], most: float) -> Check:
     """Limit how far the median of a column's values other than 0 may be from train's: feet are not metres."""
     ratios = {}
-    for name in (TARGET, *task.numbers):
-        here, there = (np.abs(values[values != 0]) for values in (_floats(part, name), _floats(train, name)))
+    for name, values in train.items():
+        here, there = (np.abs(found[found != 0]) for found in (part[name].to_numpy(), values))
         if min(len(here), len(there)) >= ENOUGH:
             ratios[name] = float(np.median(here) / np.median(there))
-    most = limits.max_median_ratio
     off = {name: ratio for name, ratio in ratios.items() if max(ratio, 1 / ratio) > most}
     details = [f"that of {name!r} is {ratio:.4g} times train's: convert it in the table" for name, ratio in off.items()]
     sentence = f"no column's median is more than {most:g} times train's, nor train's of it"
@@ -127,7 +104,7 @@ def report_collinearity(numbers: Mapping[str, Floats]) -> Check:
     gram = scaled @ scaled.T / scaled.shape[1]
     rank = _rank(gram)
     drops = [name for i, name in enumerate(varying) if _rank(np.delete(np.delete(gram, i, 0), i, 1)) == rank]
-    detail = f"rank {rank} of {len(varying)}: each of {_name([repr(n) for n in drops])} is a sum of others"
+    detail = f"rank {rank} of {len(varying)}: each of {listed([repr(n) for n in drops])} is a sum of others"
     sentence = "numbers that others add up to are known; predictions do not depend on which of them has the weight"
     return _report("collinearity", sentence, "train", detail if drops else "", len(varying))
 
@@ -141,7 +118,7 @@ def report_outliers(numbers: Mapping[str, Floats]) -> Check:
     far = {name: float(np.abs(_standardised(v)).max()) for name, v in numbers.items() if np.ptp(v) > 0}
     found = [f"{name!r} by {z:.0f}" for name, z in sorted(far.items(), key=lambda item: -item[1]) if z > OUTLYING]
     sentence = f"values more than {OUTLYING} deviations from their mean are known; validate.ranges sets them aside"
-    return _report("outliers", sentence, "train", f"at most {_name(found)} deviations" if found else "", len(numbers))
+    return _report("outliers", sentence, "train", f"at most {listed(found)} deviations" if found else "", len(numbers))
 
 
 def report_unseen(split: str, part: pa.Table, categories: Mapping[str, Any]) -> Check:
@@ -153,31 +130,21 @@ def report_unseen(split: str, part: pa.Table, categories: Mapping[str, Any]) -> 
     }
     found = [f"{rows:,} rows by {name!r}" for name, rows in unseen.items() if rows]
     sentence = "categories that train lacks are known; they are encoded as all zeros"
-    return _report("unseen_category", sentence, split, _name(found), len(part))
+    return _report("unseen_category", sentence, split, listed(found), len(part))
 
 
 def _check(name: str, sentence: str, rows: str, details: Sequence[str], checked: int) -> Check:
-    return Check(name, sentence, rows, checked, len(details), "none", not details, _name(details))
+    return Check(name, sentence, rows, checked, len(details), not details, detail=listed(details))
 
 
 def _report(name: str, sentence: str, rows: str, detail: str, checked: int) -> Check:
-    return Check(name, sentence, rows, checked, 0, "none", passed=True, detail=detail)
+    return Check(name, sentence, rows, checked, 0, passed=True, detail=detail)
 
 
 def _decided(check: Check, key: str, value: float, passing: float | None) -> Check:
     """Name the param behind a check, and what of it would let the table pass, in four digits and not below it."""
     offer = None if check.passed or passing is None else math.ceil(round(passing * 1e4, 6)) / 1e4
     return replace(check, key=f"validate.{key}", value=value, passing=offer)
-
-
-def _name(things: Sequence[str]) -> str:
-    more = f" and {len(things) - NAMED:,} more" if len(things) > NAMED else ""
-    return ", ".join(things[:NAMED]) + more
-
-
-def _floats(table: pa.Table, name: str) -> Floats:
-    values: Floats = table[name].to_numpy()
-    return values
 
 
 def _standardised(values: Floats) -> Floats:

@@ -10,9 +10,9 @@ import torch.multiprocessing as mp
 from safetensors.torch import load_file, save_file
 from torch import distributed
 
-from bonafide.engine.finetuning import choose
+from bonafide.engine.finetuning import choose_trainable
 from bonafide.engine.fsdp import ShardedEngine
-from bonafide.engine.process_group import World
+from bonafide.engine.process_group import ProcessGroup
 from bonafide.forward.inference import predict_all
 from tests.tiny_engines import RECIPE, build_engine, build_model, checkpoint_activations, cross_entropy, random_tokens
 
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.slow, PEFT]  # processes that import transformers
 STEPS, HALFWAY = 8, 5  # two epochs of 25 texts in batches of 8: the last batch of each has one text
 CASES = {  # architecture: what differs in the recipe, or in the model
     "bert": {},
-    "roberta": {"accumulation": 2, "frozen_layers": 1},
+    "roberta": {"gradient_accumulation_steps": 2, "frozen_layers": 1},
     "distilbert": {"max_grad_norm": 0.01},
     "modernbert": {},
     "deberta-v2": {},  # padded
@@ -33,15 +33,15 @@ CASES = {  # architecture: what differs in the recipe, or in the model
 
 def build(architecture, *, checkpointing=False, trainable="all", frozen_layers=0, **changes):
     torch.manual_seed(0)  # of low-rank changes
-    model = choose(build_model(architecture), trainable, 4, frozen_layers)
+    model = choose_trainable(build_model(architecture), trainable, 4, frozen_layers)
     if checkpointing:
         checkpoint_activations(model)
     return model, changes | {"exact": False}
 
 
-def sharded(model, world, **changes):
+def sharded(model, group, **changes):
     recipe = replace(RECIPE, **changes)
-    return ShardedEngine(model, random_tokens(25), cross_entropy, recipe, world, lambda _: nullcontext())
+    return ShardedEngine(model, random_tokens(25), cross_entropy, recipe, group, lambda _: nullcontext())
 
 
 def logits(model, batch):
@@ -63,7 +63,7 @@ def process(rank, size, folder):
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=size)
     for architecture, options in CASES.items():
         model, changes = build(architecture, **options)
-        engine = sharded(model, World(rank, size, exact=False), **changes)
+        engine = sharded(model, ProcessGroup(rank, size, exact=False), **changes)
         found = train(engine)
         assert all(p.to_local().numel() <= -(-p.shape[0] // size) * p[:1].numel() for p in model.parameters())
         moments = [tensor for name, tensor in engine.optimizer.state().items() if name.startswith("exp_avg")]
@@ -72,7 +72,7 @@ def process(rank, size, folder):
         state = {name: tensor.clone() for name, tensor in engine.optimizer.state().items()}
         for kind, prefix in (("weight", ""), ("exp_avg", "exp_avg.")):
             parts = {name: state[f"{kind}.{name}"] for name in engine.optimizer.trained}
-            found |= {prefix + name: whole for name, whole in engine.whole(parts).items()}
+            found |= {prefix + name: whole for name, whole in engine.gather(parts).items()}
         save_file(found, folder / f"{architecture}-{rank}.safetensors")
     distributed.destroy_process_group()
 
@@ -123,10 +123,10 @@ def test_each_process_holds_its_rows_of_weights_and_moments_alone(made, architec
 def test_a_lone_process_gives_what_an_engine_does():
     model, changes = build("bert")
     alone = build_engine(copy.deepcopy(model), random_tokens(25), **changes)
-    engine = sharded(model, World(exact=False), **changes)
+    engine = sharded(model, ProcessGroup(exact=False), **changes)
     expected, found = train(alone), train(engine)
     assert all((expected[name] - found[name]).abs().max() <= 1e-5 for name in expected)
-    whole = engine.whole({name: p.detach().clone() for name, p in engine.optimizer.trained.items()})
+    whole = engine.gather({name: p.detach().clone() for name, p in engine.optimizer.trained.items()})
     for name, p in alone.optimizer.trained.items():
         assert name.endswith("key.bias") or (p - whole[name]).abs().max() <= 1e-5, name
 
@@ -134,4 +134,4 @@ def test_a_lone_process_gives_what_an_engine_does():
 def test_an_architecture_without_a_list_of_layers_is_refused():
     model = build_model("albert")
     with pytest.raises(ValueError, match=r"albert has no layers to shard: set train\.sharding to none"):
-        sharded(model, World(0, 2, exact=False), exact=False)
+        sharded(model, ProcessGroup(0, 2, exact=False), exact=False)

@@ -1,4 +1,4 @@
-"""grad_ops.py, gradients.py, placing.py: each module writes the gradients of stock ones, summed by shards."""
+"""Each patched module writes the gradients of the stock one, summed by shards."""
 
 import copy
 
@@ -7,11 +7,11 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from bonafide.engine.grad_ops import take_over
-from bonafide.engine.grad_writer import place, written
-from bonafide.engine.step_context import Layout, tree_sum
+from bonafide.engine.grad_overlap import GradOverlap
+from bonafide.engine.grad_writer import GradWriter
+from bonafide.engine.shard_context import ShardContext, tree_sum
 from bonafide.project.errors import InputError
-from tests.shard_inputs import CUTS, LENGTHS, laid_out
+from tests.shard_inputs import LENGTHS, patch, sharded
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -29,16 +29,20 @@ MODULES = {
 }
 
 
-def backward(module, x, layout=None):
+def backward(module, x):
     """Output, the input's gradient and the weights' gradients."""
-    module = copy.deepcopy(module)
-    if layout:
-        layout.exact = True  # or kinds that are not known are left to autograd
-        take_over(module, layout)
     x = x.detach().clone().requires_grad_(x.is_floating_point())
     y = module(x)
     (y * torch.linspace(-1, 1, y.numel()).view_as(y)).sum().backward()
     return [y.detach(), x.grad, *(p.grad for p in module.parameters())]
+
+
+def stock_and_patched(module, x):
+    """What `backward` gives of the stock module, and of one that writes its gradients itself."""
+    patched = copy.deepcopy(module)
+    with sharded(exact=True) as context:  # or kinds without an implementation of their own are left to autograd
+        patch(patched, context)
+        return backward(copy.deepcopy(module), x), backward(patched, x)
 
 
 def some_input(module, rows):
@@ -54,8 +58,7 @@ def test_gradients_are_those_of_stock_modules(name, rows):
     for p in module.parameters():
         nn.init.normal_(p)
     x = some_input(module, rows)
-    stock, mine = backward(module, x), backward(module, x, laid_out(LENGTHS, CUTS))
-    for expected, found in zip(stock, mine, strict=True):
+    for expected, found in zip(*stock_and_patched(module, x), strict=True):
         assert (expected is None) == (found is None)
         assert expected is None or (found.shape == expected.shape and (found - expected).abs().max() <= 1e-5)
 
@@ -65,11 +68,11 @@ def test_frozen_weights_get_no_gradient_and_pass_it_on(name):
     module = MODULES[name]().requires_grad_(requires_grad=False)
     x = some_input(module, sum(LENGTHS))
     if not x.is_floating_point():
-        layout = laid_out(LENGTHS, CUTS)
-        take_over(module, layout)
-        assert not module(x).requires_grad
+        with sharded() as context:
+            patch(module, context)
+            assert not module(x).requires_grad
         return
-    stock, mine = backward(module, x), backward(module, x, laid_out(LENGTHS, CUTS))
+    stock, mine = stock_and_patched(module, x)
     assert (mine[1] - stock[1]).abs().max() <= 1e-5
     assert mine[2:] == [None] * len(list(module.parameters()))
 
@@ -81,23 +84,22 @@ def test_weight_and_bias_may_be_frozen_alone(name, frozen):
     module = MODULES[name]()
     getattr(module, frozen).requires_grad_(requires_grad=False)
     x = some_input(module, sum(LENGTHS))
-    for expected, found in zip(backward(module, x), backward(module, x, laid_out(LENGTHS, CUTS)), strict=True):
+    for expected, found in zip(*stock_and_patched(module, x), strict=True):
         assert expected is None or (found - expected).abs().max() <= 1e-5
 
 
-def test_without_a_batch_exact_modules_are_stock():
-    layout = laid_out(LENGTHS, CUTS)
-    layout.clear()
+def test_outside_of_a_pass_patched_modules_are_stock():
     for build in MODULES.values():
         module = build()
-        x = some_input(module, 7)
-        for expected, found in zip(backward(module, x), backward(module, x, layout), strict=True):
+        x, patched = some_input(module, 7), copy.deepcopy(module)
+        patch(patched, ShardContext(exact=True))
+        for expected, found in zip(backward(module, x), backward(patched, x), strict=True):
             assert expected is found or torch.equal(expected, found)
 
 
 def test_a_tensor_of_neither_texts_nor_tokens_is_refused():
-    with pytest.raises(KeyError):
-        laid_out(LENGTHS, CUTS).sizes(torch.ones(7, 2))
+    with sharded() as context, pytest.raises(KeyError):
+        context.sizes_of(torch.ones(7, 2))
 
 
 class Holder(nn.Module):
@@ -109,12 +111,11 @@ class Holder(nn.Module):
 
 
 def test_a_module_that_cannot_be_summed_is_named():
-    model, layout = nn.Sequential(nn.Linear(2, 2), Holder(), nn.RMSNorm(2)), Layout()
-    assert take_over(copy.deepcopy(model), layout) == ["1 (Holder)", "2 (RMSNorm)"]
-    layout.exact = True
-    assert take_over(copy.deepcopy(model), layout) == ["1 (Holder)"]
+    model = nn.Sequential(nn.Linear(2, 2), Holder(), nn.RMSNorm(2))
+    assert patch(copy.deepcopy(model), ShardContext())[1] == ["1 (Holder)", "2 (RMSNorm)"]
+    assert patch(copy.deepcopy(model), ShardContext(exact=True))[1] == ["1 (Holder)"]
     model[1].scale.requires_grad_(requires_grad=False)
-    assert take_over(model, layout) == []
+    assert patch(model, ShardContext(exact=True))[1] == []
 
 
 SHAPES = {
@@ -130,22 +131,24 @@ SHAPES = {
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_the_rows_of_a_tensor_are_found_wherever_they_lie(shape):
     rows = next(dim for dim in (19, 6) if dim in shape[:-1])
-    assert laid_out(LENGTHS, CUTS).dim(torch.ones(shape)) == shape.index(rows)
+    with sharded() as context:
+        assert context.row_dim(torch.ones(shape)) == shape.index(rows)
 
 
 def test_as_many_heads_as_tokens_are_told_from_them_by_where_they_lie():
-    layout, x = laid_out([1, 2], [0, 1, 2]), torch.ones(1, 3, 3, 8)
-    assert layout.dim(x) == 1
-    assert layout.dim(x.transpose(1, 2)) == 2
-    assert layout.dim(torch.ones(1, 5)) is None
+    x = torch.ones(1, 3, 3, 8)
+    with sharded([1, 2], [0, 1, 2]) as context:
+        assert context.row_dim(x) == 1
+        assert context.row_dim(x.transpose(1, 2)) == 2
+        assert context.row_dim(torch.ones(1, 5)) is None
 
 
 def test_a_module_without_rows_keeps_shards_from_sharing_a_pass():
-    layout = laid_out(LENGTHS, CUTS)
-    layout.exact, module = True, nn.RMSNorm(6)
-    take_over(module, layout)
-    with pytest.raises(InputError, match="RMSNorm reads no rows of texts"):
-        module(torch.ones(7, 6))
+    module = nn.RMSNorm(6)
+    with sharded(exact=True) as context:
+        patch(module, context)
+        with pytest.raises(InputError, match="RMSNorm reads no rows of texts"):
+            module(torch.ones(7, 6))
 
 
 class OffsetEmbedding(nn.Embedding):
@@ -167,32 +170,47 @@ class Twice(nn.Module):
 
 
 def test_a_weight_that_is_used_twice_gets_the_sum_or_is_refused_where_that_comes_late():
-    x, layout = torch.randn(1, sum(LENGTHS), 6), laid_out(LENGTHS, CUTS)
-    module = Twice(past=False)
-    for expected, found in zip(backward(module, x), backward(module, x, layout), strict=True):
-        assert (found - expected).abs().max() <= 1e-4
-    assert len(layout.shared) == 2
-    layout = laid_out(LENGTHS, CUTS)
-    layout.settled = True
-    with pytest.raises(InputError, match=r"used more often than at the start .* set train\.exact to false"):
-        backward(module, x, layout)
+    x, module = torch.randn(1, sum(LENGTHS), 6), Twice(past=False)
+    expected = backward(copy.deepcopy(module), x)
+    with sharded(exact=True) as context:
+        writer, _ = patch(module, context)
+        for mine, its in zip(backward(module, x), expected, strict=True):
+            assert (mine - its).abs().max() <= 1e-4
+        assert writer.shared == {*module.inner.parameters()}
+        late = Twice(past=False)
+        patch(late, context)[0].is_settled = True
+        with pytest.raises(InputError, match=r"used more often than at the start .* set train\.exact to false"):
+            backward(late, x)
 
 
 def test_uses_of_a_weight_are_added_up_within_each_shard():
     """Or the sum over uses of sums over shards would not be the sum over processes of theirs."""
     uses = [[1e8, 1.0, 3.0], [-1e8, 1.0, 4.0]]  # two of three shards; added up by shards first they lose a one
-    p, layout = nn.Parameter(torch.zeros(1)), Layout()
-    layout.shared, layout.settled, layout.exact = {id(p)}, True, True
-    with written([p], layout):
+    p, writer = nn.Parameter(torch.zeros(1)), GradWriter(ShardContext(exact=True), GradOverlap())
+    writer.shared, writer.is_settled = {p}, True
+    with writer.one_pass([p]):
         for use in uses:
             parts = [torch.tensor([part]) for part in use]
-            place(p, layout, lambda out, parts=parts: out.copy_(tree_sum(parts)), parts.__iter__)
+            writer.write(p, lambda out, parts=parts: out.copy_(tree_sum(parts)), parts.__iter__)
     assert p.grad.tolist() == [9]
-    assert not layout.parts
     assert tree_sum(tree_sum(torch.tensor([part]) for part in use) for use in uses).tolist() != [9]
 
 
 def test_a_weight_that_is_used_past_its_module_is_refused():
-    x = torch.randn(1, sum(LENGTHS), 6)
-    with pytest.raises(InputError, match=r"inner \(Linear\) is used outside of its own forward"):
-        backward(Twice(past=True), x, laid_out(LENGTHS, CUTS))
+    module = Twice(past=True)
+    with sharded(exact=True) as context:
+        patch(module, context)
+        with pytest.raises(InputError, match=r"inner \(Linear\) is used outside of its own forward"):
+            backward(module, torch.randn(1, sum(LENGTHS), 6))
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_table_that_is_read_twice_has_no_gradient_left_of_the_pass_before(exact):
+    """Only the rows that a pass has written are zeroed before the next one."""
+    table, passes = nn.Embedding(9, 4), [([1, 2, 3], [4, 4, 5]), ([6, 6, 6], [7, 8, 7])]
+    context = ShardContext(exact=exact)
+    writer, _ = patch(table, context)
+    for ids in (torch.tensor(both) for both in passes):
+        with context.shards([1, 1, 1], [0, 2, 3], 5, 0), writer.one_pass(table.parameters()):
+            (table(ids[0]).sum() + table(ids[1]).sum()).backward()
+        assert torch.equal(table.weight.grad[:, 0], torch.bincount(ids.flatten(), minlength=9).float())

@@ -1,4 +1,4 @@
-"""bonafide/engine/step_context.py: sums as trees, and chance by shard."""
+"""Sums as trees, and dropout masks by shard."""
 
 import copy
 
@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from bonafide.engine.recipe import cut
-from bonafide.engine.step_context import Dropout, Layout, replace_dropout, tree_sum
-from tests.shard_inputs import CUTS, LENGTHS, golden, laid_out, parts_of
+from bonafide.engine.dropout import ShardedDropout, dropout_mask, replace_dropout
+from bonafide.engine.recipe import partition_by_tokens
+from bonafide.engine.shard_context import ShardContext, tree_sum
+from tests.shard_inputs import LENGTHS, OFFSETS, golden, parts_of, sharded
 from tests.tiny_engines import build_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -38,60 +39,67 @@ def test_the_tree_of_parts_is_the_tree_of_the_whole(halves):
     assert torch.equal(tree_sum(inner), golden(parts))
 
 
+def mask_of(x, p, site, *pass_of):
+    with sharded(*pass_of) as context:
+        return dropout_mask(x, p, site, context)
+
+
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9, 1 / 65536])
 def test_the_share_that_is_dropped_is_near_p(p):
-    kept = laid_out([250] * 8, [0, 2, 4, 6, 8]).keep(torch.ones(1, 2000, 64), p, 1)
+    kept = mask_of(torch.ones(1, 2000, 64), p, 1, [250] * 8, [0, 2, 4, 6, 8])
     n = kept.numel()
     assert float((kept == 0).float().mean()) == pytest.approx(p, abs=5 * (p * (1 - p) / n) ** 0.5 + 2**-16)
     assert kept[kept != 0].unique().tolist() == pytest.approx([1 / (1 - p)], rel=1e-4)
     assert float(kept.mean()) == pytest.approx(1, abs=5 * (p / (1 - p) / n) ** 0.5)
 
 
-def test_chance_is_a_function_of_key_shard_site_and_position():
+def test_a_mask_is_a_function_of_key_shard_site_and_position():
     x = torch.ones(19, 8)
-    kept = laid_out(LENGTHS, CUTS).keep(x, 0.5, 3)
+    kept = mask_of(x, 0.5, 3)
     torch.manual_seed(9)
-    assert torch.equal(kept, laid_out(LENGTHS, CUTS).keep(x, 0.5, 3))
-    assert torch.equal(kept[None], laid_out(LENGTHS, CUTS).keep(x[None], 0.5, 3))
-    for other in (
-        laid_out(LENGTHS, CUTS, key=6).keep(x, 0.5, 3),
-        laid_out(LENGTHS, CUTS, first_shard=1).keep(x, 0.5, 3),
-        laid_out(LENGTHS, CUTS).keep(x, 0.5, 4),
-    ):
+    assert torch.equal(kept, mask_of(x, 0.5, 3))
+    assert torch.equal(kept[None], mask_of(x[None], 0.5, 3))
+    others = mask_of(x, 0.5, 3, LENGTHS, OFFSETS, 6), mask_of(x, 0.5, 3, LENGTHS, OFFSETS, 5, 1), mask_of(x, 0.5, 4)
+    for other in others:
         assert 0.3 < float((kept != other).float().mean()) < 0.7
 
 
+def test_masks_are_pinned():
+    """Other masks are other weights: numpy and torch must not change them unseen."""
+    kept = mask_of(torch.ones(19, 4), 0.5, 1)
+    assert "".join(map(str, (kept != 0).int().flatten().tolist()))[:24] == "001010101000101000101111"
+
+
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=12), st.integers(0, 2**63 - 1), st.integers(1, 33))
-def test_a_shard_has_the_same_chance_wherever_it_lies(lengths, key, width):
-    rows, cuts = cut(np.arange(len(lengths)), np.array(lengths), 4)
+def test_a_shard_has_the_same_mask_wherever_it_lies(lengths, key, width):
+    rows, offsets = partition_by_tokens(np.arange(len(lengths)), np.array(lengths), 4)
     lengths = [lengths[row] for row in rows]
-    whole = laid_out(lengths, cuts.tolist(), key).keep(torch.ones(sum(lengths), width), 0.5, 2)
+    whole = mask_of(torch.ones(sum(lengths), width), 0.5, 2, lengths, offsets.tolist(), key)
     for first, last in ((0, 2), (2, 4), (3, 4)):
-        mine = lengths[cuts[first] : cuts[last]]
-        before = sum(lengths[: cuts[first]])
+        mine = lengths[offsets[first] : offsets[last]]
+        before = sum(lengths[: offsets[first]])
         if mine:
-            part = laid_out(mine, (cuts[first : last + 1] - cuts[first]).tolist(), key, first)
-            kept = part.keep(torch.ones(sum(mine), width), 0.5, 2)
+            part = (offsets[first : last + 1] - offsets[first]).tolist()
+            kept = mask_of(torch.ones(sum(mine), width), 0.5, 2, mine, part, key, first)
             assert torch.equal(kept, whole[before : before + sum(mine)])
 
 
 def test_dropout_drops_in_training_only_and_is_the_derivative_of_itself():
-    layout = laid_out(LENGTHS, CUTS)
-    dropout = Dropout(0.5, 0, layout)
     x = torch.randn(19, 4, requires_grad=True)
-    y = dropout(x)
-    y.sum().backward()
+    with sharded() as context:
+        dropout = ShardedDropout(0.5, 0, context)
+        y = dropout(x)
+        y.sum().backward()
     assert torch.equal(y, x * x.grad)
     assert (x.grad == 0).any()
     assert dropout.eval()(x) is x
-    assert Dropout(0.0, 0, layout)(x) is x
+    assert ShardedDropout(0.0, 0, context)(x) is x
 
 
 def test_each_dropout_is_replaced_once(model):
     mine = copy.deepcopy(model)
-    layout = Layout()
-    replace_dropout(mine, layout)
-    found = [module for module in mine.modules() if isinstance(module, Dropout)]
+    replace_dropout(mine, ShardContext())
+    found = [module for module in mine.modules() if isinstance(module, ShardedDropout)]
     assert [module.site for module in found] == list(range(len(found)))
     assert len(found) == sum(isinstance(module, nn.Dropout) for module in model.modules())
     assert not any(isinstance(module, nn.Dropout) for module in mine.modules())

@@ -9,8 +9,8 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from bonafide.forward import block_attention
 from bonafide.forward.batch import Batch
-from bonafide.forward.block_attention import SHORT, STEP, Blocks, alike, attend
-from bonafide.forward.packed_attention import Reads, by_length, by_runs
+from bonafide.forward.block_attention import SHORT, STEP, Blocks, attend, is_batch_invariant
+from bonafide.forward.packed_attention import AttentionInputs, attend_by_run, attend_short_in_blocks
 
 lengths_of = st.lists(st.integers(1, SHORT), min_size=1, max_size=9).map(sorted)
 
@@ -57,9 +57,9 @@ def test_a_text_has_the_same_bits_among_any_others(lengths, data):
     parts = [x.detach()[rows].requires_grad_() for x in (q, k, v)]
     some = attend(*parts, Blocks([lengths[i] for i in chosen], 2), None)
     some.sum().backward()
-    assert not alike(2, 8) or torch.equal(some, whole[rows])
+    assert not is_batch_invariant(2, 8) or torch.equal(some, whole[rows])
     for part, x in zip(parts, (q, k, v), strict=True):
-        assert not alike(2, 8) or torch.equal(part.grad, x.grad[rows])
+        assert not is_batch_invariant(2, 8) or torch.equal(part.grad, x.grad[rows])
 
 
 @given(lengths_of, st.integers(1, 4))
@@ -80,7 +80,7 @@ def test_texts_of_like_length_share_a_block():
 def test_long_texts_go_another_way_and_agree(lengths):
     q, k, v = tensors(lengths, 2, 8, firsts=False)
     batch = Batch({}, torch.zeros(len(lengths)), lengths, torch.from_numpy(np.cumsum([0, *lengths[:-1]])))
-    found, expected = (attend_so(Reads(q, k, v), batch) for attend_so in (by_length, by_runs))
+    found, expected = (way(AttentionInputs(q, k, v), batch) for way in (attend_short_in_blocks, attend_by_run))
     assert (found - expected).abs().max() <= 1e-5
 
 
@@ -89,13 +89,14 @@ def test_where_company_changes_the_bits_the_kernel_is_taken(monkeypatch):
     lengths = [3, 7, 7, 20]
     q, k, v = tensors(lengths, 2, 8, firsts=False)
     batch = Batch({}, torch.zeros(4), lengths, torch.from_numpy(np.cumsum([0, *lengths[:-1]])))
-    monkeypatch.setattr(block_attention, "alike", lambda _heads, _width: False)
-    assert torch.equal(by_length(Reads(q, k, v), batch), by_runs(Reads(q, k, v), batch))
-    assert not batch.laid_out
+    monkeypatch.setattr(block_attention, "is_batch_invariant", lambda _heads, _width: False)
+    inputs = AttentionInputs(q, k, v)
+    assert torch.equal(attend_short_in_blocks(inputs, batch), attend_by_run(inputs, batch))
+    assert not batch.block_layouts
 
 
 def test_company_that_changes_the_bits_is_found_out(monkeypatch):
-    assert alike(3, 8) in (True, False)
+    assert is_batch_invariant(3, 8) in (True, False)
     real = torch.bmm
     monkeypatch.setattr(torch, "bmm", lambda a, b, **to: real(a, b * (1 + 1e-6 * len(a)), **to))
-    assert not alike.__wrapped__(3, 8)
+    assert not is_batch_invariant.__wrapped__(3, 8)

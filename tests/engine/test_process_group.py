@@ -1,4 +1,4 @@
-"""bonafide/engine/process_group.py: several processes end in the bytes of one."""
+"""Several processes end in the bytes of one."""
 
 import pytest
 import torch
@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from torch import distributed
 from torch import multiprocessing as mp
 
-from bonafide.engine.process_group import World
-from bonafide.engine.step_context import tree_sum
-from tests.played_worlds import in_threads
+from bonafide.engine.process_group import ProcessGroup
+from bonafide.engine.shard_context import tree_sum
+from tests.process_groups import in_threads
 from tests.shard_inputs import golden, parts_of, tokens
 from tests.tiny_engines import build_model, random_tokens, train
 
@@ -21,33 +21,35 @@ def test_worlds_add_up_in_the_order_of_one(size):
     parts = parts_of(8)
     each = 8 // size
 
-    def work(world):
-        return world.sum(tree_sum(p.clone() for p in parts[world.rank * each : (world.rank + 1) * each]))
+    def work(group):
+        return group.all_reduce(tree_sum(p.clone() for p in parts[group.rank * each : (group.rank + 1) * each]))
 
     assert all(torch.equal(total, golden(parts)) for total in in_threads(size, work))
 
 
 @settings(max_examples=4)
 @given(st.integers(5, 20), st.sampled_from([(2, 1), (2, 2), (4, 1)]))
-def test_weights_are_bitwise_equal_in_played_worlds(n, world_and_accumulation):
-    size, accumulation = world_and_accumulation
+def test_weights_are_bitwise_equal_in_played_groups(n, group_and_accumulation):
+    size, accumulation = group_and_accumulation
     whole, texts = build_model(dropout=0.1), random_tokens(n, seed=n)
     expected = train(whole, texts, 3, shards=4)
-    found = in_threads(size, lambda world: train(whole, texts, 3, world, shards=4, accumulation=accumulation))
+    found = in_threads(
+        size, lambda group: train(whole, texts, 3, group, shards=4, gradient_accumulation_steps=accumulation)
+    )
     assert found == [expected] * size
 
 
 def test_a_lone_process_agrees_with_itself():
-    assert World().agree(7) == 7
-    assert World().sum(torch.ones(2)).tolist() == [1, 1]
+    assert ProcessGroup().broadcast(7) == 7
+    assert ProcessGroup().all_reduce(torch.ones(2)).tolist() == [1, 1]
 
 
 def process(rank, size, folder):
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet{size}", rank=rank, world_size=size)
-    world = World(rank, size)
-    agreed = world.agree(10 + rank)
-    weights, losses = train(build_model(dropout=0.1), tokens(), 6, world, shards=4)
+    group = ProcessGroup(rank, size)
+    agreed = group.broadcast(10 + rank)
+    weights, losses = train(build_model(dropout=0.1), tokens(), 6, group, shards=4)
     (folder / f"{size}-{rank}").write_text(f"{weights} {losses} {agreed}")
     distributed.destroy_process_group()
 
@@ -66,7 +68,7 @@ def gone(rank, folder):
     if rank:
         return
     with pytest.raises(ConnectionError, match="a process of the group is gone"):
-        World(0, 2).sum(torch.ones(3))
+        ProcessGroup(0, 2).all_reduce(torch.ones(3))
     (folder / "told").touch()
 
 

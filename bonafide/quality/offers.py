@@ -1,24 +1,12 @@
 """What would let a table pass: of each param that decides, the value with which all that it decides holds."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-from bonafide.params.sections import Validate
-from bonafide.quality.expectations import Check
+from bonafide.quality.checks import TOLERANCE, Check
 
-TOLERANCE = "validate.max_quarantine_fraction"
 STEPS = 10_000  # in which a share is offered: four digits behind the point
-
-CAUSES = {
-    "unknown_label": "task.labels",
-    "too_short": "validate.min_characters",
-    "too_long": "validate.max_characters",
-    "near_duplicate": "validate.near_duplicate_similarity",
-    "personal_data": "validate.personal_data",
-}
-"""The param that a reason to set a row aside follows from, where it follows from one."""
-REASONS = 5  # named in a message
 
 
 def round_up(share: float) -> float:
@@ -39,25 +27,7 @@ def least_tolerance(failing: Sequence[tuple[int, int]]) -> float:
     return tolerance
 
 
-def cause(reason: str, limits: Validate) -> str:
-    """The param behind a reason with its value, if there is one."""
-    key = CAUSES.get(reason, "")
-    section, _, name = key.partition(".")
-    return f"{key}: {getattr(limits, name)}" if section == "validate" else key
-
-
-def say_reasons(counts: Mapping[str, int], limits: Validate) -> str:
-    """The most frequent reasons with their rows and params; a row may have several."""
-    found = sorted(((n, name) for name, n in counts.items() if n), key=lambda pair: (-pair[0], pair[1]))
-    told = [
-        f"{n:,} {name.replace('_', ' ')}{f' ({decided})' if (decided := cause(name, limits)) else ''}"
-        for n, name in found[:REASONS]
-    ]
-    more = f" and {len(found) - REASONS} reasons more" if len(found) > REASONS else ""
-    return ", ".join(told) + more
-
-
-def settle(checks: Sequence[Check]) -> list[Check]:
+def offer_tolerance(checks: Sequence[Check]) -> list[Check]:
     """Offer for `max_quarantine_fraction` what all that it decides needs; and nothing if a broken check has no offer.
 
     Then no value of params would let the table pass.
