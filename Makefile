@@ -8,12 +8,31 @@ NODE := $(if $(shell command -v npm),dev/node_modules)
 
 .PHONY: repro test setup ui serve smoke lint lock slow docs models setup-comment
 
-repro: setup            ## the whole pipeline on params.yaml
+repro: setup            ## the whole pipeline on params.yaml; RECIPE=house_prices: on that of recipes/, in a copy
+ifeq ($(origin RECIPE),command line)
+	@test -f recipes/$(RECIPE).yaml || { echo "recipes/$(RECIPE).yaml: no such recipe; there are: $(RECIPES)"; exit 2; }
+	rm -rf $(COPY) && mkdir -p $(COPY)
+	git ls-files -z --cached --others --exclude-standard | tar -c --null -T - | tar -x -C $(COPY)
+	cp recipes/$(RECIPE).yaml $(COPY)/params.yaml
+	cache="$$(dvc cache dir)" && cd $(COPY) && git init -q && { test -d .dvc || dvc init -q; } \
+	  && dvc cache dir --local --quiet "$$cache" && BONAFIDE_ROOT="$(CURDIR)" dvc repro
+	@echo
+	@echo "report   $(COPY)/reports/index.html"
+	@echo "model    $(COPY)/models/model/"
+else
 	dvc repro
 	@echo
 	@echo "report   reports/index.html"
-	@echo "model    models/model/ (transformers: AutoModelForSequenceClassification.from_pretrained)"
+	@echo "model    models/model/"
+endif
 	@echo "runs     make ui"
+
+# A recipe runs in a copy of the working tree, which it does not change, with the repository's cache and runs.
+RECIPES = $(basename $(notdir $(wildcard recipes/*.yaml)))
+COPY = .bonafide/recipes/$(RECIPE)
+
+smoke:                  ## the whole pipeline on a small sample, some 90 s
+	$(MAKE) repro RECIPE=smoke
 
 # two at a time; threads that wait for each other by spinning would slow down those of the other
 TESTS := OMP_WAIT_POLICY=passive pytest -q -n 2 --dist loadfile
@@ -38,14 +57,6 @@ ui: setup               ## the runs in a browser, on this machine only
 
 serve: setup            ## the champion over HTTP, on this machine only: bonafide promote RUN makes one
 	bonafide serve --port 5001
-
-# In a copy of the working tree: a trial changes nothing here.
-smoke: setup            ## the whole pipeline on a small sample, some 90 s
-	rm -rf .bonafide/smoke && mkdir -p .bonafide/smoke
-	git ls-files -z --cached --others --exclude-standard | tar -c --null -T - | tar -x -C .bonafide/smoke
-	cp recipes/smoke.yaml .bonafide/smoke/params.yaml
-	cd .bonafide/smoke && git init -q && { test -d .dvc || dvc init -q; } && dvc repro
-	@echo "report   .bonafide/smoke/reports/index.html"
 
 # In comment.yml only. What it needs of the lock and no more: the token is in this process.
 COMMENT := annotated-doc annotated-types certifi charset-normalizer click filelock idna jinja2 markdown-it-py markupsafe \

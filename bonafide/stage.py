@@ -21,7 +21,7 @@ from bonafide.project.errors import ENVIRONMENT, REFUSED, InputError
 from bonafide.project.files import write_json
 from bonafide.project.paths import REPORTS
 from bonafide.project.restore_outs import restore_outs
-from bonafide.tracking.tracker import stage_run
+from bonafide.tracking.stage_run import stage_run
 
 WRITER_LOCK = Path(".bonafide/writer.lock")  # the workspace's, not the root's: temporary experiments run side by side
 WRITER_SECONDS = 30  # an orphan of a killed `dvc repro` gets SIGTERM and needs a moment to end
@@ -58,9 +58,10 @@ def _run(stage: Callable[[Params], Metrics], name: str) -> None:
     WRITER_LOCK.parent.mkdir(exist_ok=True)
     with FileLock(WRITER_LOCK, timeout=WRITER_SECONDS):
         pin(params.seed, params.threads)
-        with stage_run(params, name) as metrics:
-            metrics.update(stage(params))
+        with stage_run(params, name) as tell:
+            metrics = stage(params)
             write_json(REPORTS / f"{name}.json", metrics)
+            tell(metrics)
     say(f"{name}: done in {time.monotonic() - started:.0f} s")
 
 

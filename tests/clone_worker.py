@@ -11,8 +11,9 @@ from bonafide.project.dvc_lock import GRAPH_LOCK
 from bonafide.project.environment import prepare, process_id
 from bonafide.project.files import write_json, write_text
 from bonafide.project.paths import RAW, REPORTS
-from bonafide.tracking.store import Record
-from bonafide.tracking.tracker import PAGES, WEIGHTS, Tracker, now, replay
+from bonafide.tracking.record import PAGES, WEIGHTS, Record, now
+from bonafide.tracking.spool import replay
+from bonafide.tracking.stage_run import StageRun
 
 SHARED = ("fetch", "validate", "tokenize")
 STAGES = (*SHARED, "train", "evaluate", "report")
@@ -23,7 +24,7 @@ def run(stage: str, keys: dict[str, str], clone: str) -> None:
     """Announce, measure and end one stage."""
     tags = {"bonafide.process": process_id(os.getpid()), "clone": clone}
     record = Record("test", stage, dict(keys), f"pipeline-{clone}", f"clone {clone}", {"seed": clone}, tags, now())
-    tracker = Tracker(record)
+    tracker = StageRun(record)
     tracker.start()
     for step in range(STEPS if stage == "train" else 0):
         tracker.log({"train/train_loss": 1 / (step + 1), "train/learning_rate": 1e-5}, step)

@@ -14,7 +14,7 @@ from bonafide.monitoring.progress import Progress
 from bonafide.project.arrays import Metrics
 from bonafide.project.files import write_bytes
 from bonafide.project.folders import state
-from bonafide.tracking import tracker
+from bonafide.tracking.stage_run import attach, log_metrics
 
 PROFILED_FROM = 4  # the first steps allocate memory
 
@@ -45,7 +45,7 @@ class Monitor:
         self.profiler.step()
         if curve:
             speed = {"tokens_per_second": self.progress.tokens_per_second, "mfu": self.progress.mfu or 0.0}
-            tracker.log_metrics({f"train/{name}": value for name, value in (curve | speed).items()}, step.step)
+            log_metrics({f"train/{name}": value for name, value in (curve | speed).items()}, step.step)
             self.energy.joules()  # its counter wraps around
 
     def exclude(self, seconds: float) -> None:
@@ -62,7 +62,7 @@ class Monitor:
         write_bytes(path, render(facts).encode())
         for made in (path, self.profiler.path):
             if made.exists():
-                tracker.attach(made)
+                attach(made)
 
 
 def widths(config: Any) -> tuple[int, int]:

@@ -8,7 +8,7 @@ import platform
 import signal
 import socket
 import sys
-from importlib.metadata import distributions, version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ def pin(seed: int, threads: int) -> None:
     if torch is not None:
         torch.manual_seed(seed)
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(mode=True)
+        torch.set_deterministic_debug_mode("error")  # as use_deterministic_algorithms, without its import of inductor
         torch.utils.deterministic.fill_uninitialized_memory = False  # fills every empty(): pure overhead
         torch.backends.cudnn.benchmark = False
 
@@ -91,9 +91,15 @@ def _accelerator() -> str:
     return torch.cuda.get_device_name() if torch is not None and torch.cuda.is_available() else "none"
 
 
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return ""
+
+
 def fingerprint(threads: int) -> dict[str, str]:
     """What the same bytes depend on besides the inputs: machine and libraries, with `hash` over all of it."""
-    installed = {name.lower() for d in distributions() if (name := d.metadata["Name"])}
     facts = {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -101,7 +107,7 @@ def fingerprint(threads: int) -> dict[str, str]:
         "accelerator": _accelerator(),
         "threads": str(threads),
         **{name: " ".join(os.environ[name].replace(",", " ").split()) for name in CHOOSERS if name in os.environ},
-        **{name: version(name) for name in LIBRARIES if name in installed},
+        **{name: found for name in LIBRARIES if (found := _version(name))},
     }
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     return {**facts, "hash": digest[:16]}

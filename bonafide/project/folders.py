@@ -17,12 +17,14 @@ def dvc_root(folder: Path) -> Path:
 
 
 def root() -> Path:
-    """The project's folder; of the real one also within `dvc exp run --temp`, whose folder is deleted.
+    """The project's folder, where its runs and locks are; that of the real one also in a copy that is thrown away.
 
-    DVC names its own root to the stages that it runs, which is the project's folder or lies above it.
+    One is that of `dvc exp run --temp`: DVC names its own root to the stages that it runs, which is the project's
+    folder or lies above it. The other is a recipe's, for which the Makefile sets BONAFIDE_ROOT.
     """
     here = Path.cwd()
-    return Path(os.environ.get("DVC_ROOT", dvc_root(here))).resolve() / here.relative_to(dvc_root(here))
+    own = Path(os.environ.get("DVC_ROOT", dvc_root(here))).resolve() / here.relative_to(dvc_root(here))
+    return Path(os.environ.get("BONAFIDE_ROOT", own))
 
 
 def only_tracked(source: str) -> str:

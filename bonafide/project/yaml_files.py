@@ -1,5 +1,7 @@
 """YAML 1.2 as DVC reads it, from files that nobody vouches for."""
 
+import copy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,11 @@ def parse_yaml(text: str, place: str) -> Any:
 
     Raise InputError that names `place` and the line.
     """
+    return copy.deepcopy(_parse(text, place))
+
+
+@lru_cache(maxsize=8)  # a stage asks three times for dvc.lock, which takes 0.1 s
+def _parse(text: str, place: str) -> Any:
     yaml = reader()
     try:
         alias = _first_alias(yaml, text) if "*" in text else None  # looking for one takes half of the time

@@ -26,10 +26,11 @@ from bonafide.project.folders import state
 from bonafide.project.paths import HISTORY, PARAMS, REPORTS
 from bonafide.project.yaml_files import parse_yaml
 from bonafide.provenance.revisions import Revision, in_repository, show
-from bonafide.tracking import origin, tracker
+from bonafide.tracking import origin, spool
 from bonafide.tracking.delivery import Delivery
+from bonafide.tracking.record import PAGES, PROCESS, WEIGHTS, Point, Record, refer
 from bonafide.tracking.refusal import MLFLOW, why
-from bonafide.tracking.store import PROCESS, Point, Record, connect, find, tracking_uri
+from bonafide.tracking.store import connect, find, tracking_uri
 
 Facts = dict[str, Any]
 WAIT = 600  # seconds for another `bonafide sync`
@@ -56,8 +57,8 @@ def synchronize(revisions: Sequence[Revision]) -> Answer:
     state().mkdir(exist_ok=True)
     try:
         with FileLock(state() / "sync.lock", timeout=WAIT):
-            answer.delivered = tracker.replay(timeout=WAIT)
-            answer.waiting = len(list(tracker.spool().glob("*.json")))
+            answer.delivered = spool.replay(timeout=WAIT)
+            answer.waiting = len(spool.waiting())
             for revision in revisions:
                 _note(answer, revision)
     except MLFLOW as error:
@@ -145,11 +146,11 @@ def records(experiment: str, revision: Revision, lock: dict[str, Facts], folder:
         headline |= metrics
         record = Record(experiment, stage, dict(keys), pipeline, name, params, tags, started=when, past=True)
         record.status, record.ended, record.metrics, record.headline = "FINISHED", when, metrics, dict(headline)
-        tracker.refer(record, made)
+        refer(record, made)
         if stage == "train":
             record.points = curves(_content(revision, HISTORY, made).decode(), when)
             record.model |= _weights(revision)
-        for page in tracker.PAGES.get(stage, ()):
+        for page in PAGES.get(stage, ()):
             content = _content(revision, page, made)
             write_bytes(folder / page.name, content)
             record.artifacts[str(folder / page.name)] = md5(folder / page.name)
@@ -187,7 +188,7 @@ def _weights(revision: Revision) -> dict[str, str]:
     from dvc_data.index import DataIndexDirError
 
     try:
-        place = in_repository(tracker.WEIGHTS) if revision.commit else tracker.WEIGHTS.as_posix()
+        place = in_repository(WEIGHTS) if revision.commit else WEIGHTS.as_posix()
         found = DVCFileSystem(rev=revision.commit or None, subrepos=True).info(place).get("md5")
     except (DvcException, DataIndexDirError, OSError):
         found = None

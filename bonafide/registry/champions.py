@@ -18,7 +18,7 @@ from bonafide.project.errors import InputError
 Facts = dict[str, Any]
 
 ALIAS = "champion"
-HISTORY = "bonafide.champions"
+HISTORY = "lab.champions"  # where it has been kept from the first promotion on
 IDENTITY, SEAL, COMMIT = "bonafide.identity", "bonafide.files", "bonafide.commit"
 WEIGHTS = "weights.sha256"
 EXTERNAL = "mlflow.model.isExternal"  # a record without bytes

@@ -137,7 +137,7 @@ class Sweep:
 
     def _file(self, facts: Facts) -> Any:
         from bonafide.sweeps.mlflow_run import file_sweep
-        from bonafide.tracking.tracker import now
+        from bonafide.tracking.record import now
 
         known = finished()
         commits = {name: known[name] for name in self.points if name in known}

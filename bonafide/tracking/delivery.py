@@ -14,12 +14,10 @@ from mlflow.entities import Dataset, DatasetInput, LoggedModelOutput, LoggedMode
 
 from bonafide.params.mlflow_names import model_name
 from bonafide.project.files import md5
+from bonafide.tracking.record import PROCESS, Point, Record
 from bonafide.tracking.store import (
     PARENT,
-    PROCESS,
     SEEN,
-    Point,
-    Record,
     connect,
     find,
     find_or_create,

@@ -11,7 +11,7 @@ from bonafide.project.environment import flatten, process_id
 from bonafide.project.errors import InputError
 from bonafide.project.paths import PARAMS
 from bonafide.project.yaml_files import parse_yaml
-from bonafide.tracking.store import PROCESS
+from bonafide.tracking.record import PROCESS
 
 LONGEST_NAME = 120  # characters of a run's name; PostgreSQL has room for 250
 MAX_PARAM = 6000  # characters; MLflow refuses more

@@ -6,7 +6,6 @@ import socket
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 
 from filelock import FileLock
 from mlflow import MlflowClient
@@ -19,6 +18,7 @@ from bonafide.params.mlflow_names import folder_name
 from bonafide.project.environment import is_gone
 from bonafide.project.errors import InputError
 from bonafide.project.folders import root, state
+from bonafide.tracking.record import PROCESS, Record
 from bonafide.tracking.refusal import UNTOLD, redacted, why
 
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # else the UI shows its GenAI side, without metrics
@@ -33,43 +33,9 @@ COLUMNS = [
 ]
 BATCH = 100  # params or tags per request; MLflow's limit
 PARENT = "mlflow.parentRunId"
-PROCESS, SEEN = "bonafide.process", "bonafide.seen"  # tags: who writes a run, and when it last did
+SEEN = "bonafide.seen"  # tag: when the process that writes a run last did
 SILENCE = 24 * 3600 * 1000  # milliseconds until a run of another host, of whose processes nothing is known, is given up
 DATABASE_SECONDS = 5  # for a database server to answer
-Point = tuple[str, float, int, int]  # of a curve: key, value, time, step
-
-
-@dataclass
-class Record:
-    """What MLflow is to know of one execution of a stage; JSON-able, complete without MLflow."""
-
-    experiment: str
-    stage: str
-    keys: dict[str, str]
-    """Stage key of this stage and of each before it."""
-    pipeline: str
-    name: str
-    params: dict[str, str]
-    tags: dict[str, str]
-    started: int
-    """Milliseconds since 1970, as all times here."""
-    ended: int | None = None
-    status: str = "RUNNING"
-    points: list[Point] = field(default_factory=list)
-    metrics: dict[str, float] = field(default_factory=dict)
-    """The stage's report."""
-    headline: dict[str, float] = field(default_factory=dict)
-    """The reports of all stages so far."""
-    artifacts: dict[str, str] = field(default_factory=dict)
-    """Path to MD5 of the files to attach to the pipeline run."""
-    attachments: dict[str, str] = field(default_factory=dict)
-    """The same for the stage's own run."""
-    inputs: dict[str, str] = field(default_factory=dict)
-    """Path to MD5 of data sets that this stage reads, from dvc.lock."""
-    model: dict[str, str] = field(default_factory=dict)
-    """Facts of the model that this stage has made; DVC keeps its bytes."""
-    past: bool = False
-    """Told from dvc.lock, after the fact: what a live run has said of itself stays."""
 
 
 def tracking_uri() -> str:

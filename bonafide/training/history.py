@@ -6,7 +6,7 @@ from bonafide.engine.recipe import Step
 from bonafide.project.arrays import Metrics
 from bonafide.project.files import write_csv
 from bonafide.project.paths import HISTORY
-from bonafide.tracking import tracker
+from bonafide.tracking.stage_run import log_metrics
 
 LOG_STEPS = 10  # a curve point is the mean of so many steps
 
@@ -38,7 +38,7 @@ class History:
         """Put an epoch's validation metrics beside its last step."""
         columns = {f"validation_{name}": value for name, value in metrics.items()}
         self.rows[-1] |= columns
-        tracker.log_metrics({f"train/{name}": value for name, value in columns.items()}, step)
+        log_metrics({f"train/{name}": value for name, value in columns.items()}, step)
 
     def write(self) -> None:
         """Write history.csv; validation columns are empty but at the ends of epochs."""

@@ -21,15 +21,6 @@ PIPELINES += "(select 1 from tags t where t.run_uuid = r.run_uuid and t.key = 'm
 CHILDREN = "select value, count(*) from tags where key = 'bonafide.stage' group by value"
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A project after its first `dvc repro`, to look at or to copy."""
-    project = small_project(tmp_path_factory.mktemp("pipeline") / "clone")
-    output = project.repro(TZ="Asia/Shanghai", LANG="C", LC_ALL="C", PYTHONHASHSEED="1")
-    assert project.ran(output) == STAGES
-    return project
-
-
 def links(project: Project) -> list[dict[str, str]]:
     """Per pipeline run: stage to (status, run id)."""
     made = []

@@ -10,9 +10,10 @@ from mlflow import MlflowClient
 
 from bonafide.project.environment import process_id
 from bonafide.provenance.backfill import synchronize
-from bonafide.tracking import tracker as tracking
-from bonafide.tracking.store import Record
-from bonafide.tracking.tracker import Tracker, spool
+from bonafide.tracking import spool, tracker
+from bonafide.tracking.record import Record, now
+from bonafide.tracking.stage_run import StageRun
+from bonafide.tracking.tracker import Tracker
 from tests.stores import front, mlflow_server
 
 pytestmark = pytest.mark.slow
@@ -38,7 +39,7 @@ def patience(monkeypatch):
     """As bonafide.project.environment sets it; what a stage changes of it ends with the test."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
-    monkeypatch.setattr(tracking, "FLUSH_SECONDS", 0.1)
+    monkeypatch.setattr(tracker, "FLUSH_SECONDS", 0.1)
 
 
 @contextmanager
@@ -65,9 +66,9 @@ def failing(_server, proxy):
 def train(name: str, breaks, returns_at: int | None) -> tuple[Record, float]:
     """A training of 40 points with an outage in it; return its record and what it took beyond its own work."""
     tags = {"bonafide.process": process_id(os.getpid())}
-    record = Record("outages", "train", {"train": f"k-{name}"}, f"p-{name}", name, {"seed": "1"}, tags, tracking.now())
-    tracker = Tracker(record)
-    tracker.start()
+    record = Record("outages", "train", {"train": f"k-{name}"}, f"p-{name}", name, {"seed": "1"}, tags, now())
+    run = StageRun(record, Tracker)
+    run.start()
     waited, outage = 0.0, None
     for step in range(STEPS):
         if step == BREAKS_AT:
@@ -75,11 +76,11 @@ def train(name: str, breaks, returns_at: int | None) -> tuple[Record, float]:
         if step == returns_at:
             breaks.__exit__(None, None, None)
         began = time.monotonic()
-        tracker.log({"train/train_loss": 1 / (step + 1)}, step)
+        run.log({"train/train_loss": 1 / (step + 1)}, step)
         waited += time.monotonic() - began
         time.sleep(0.05)
     began = time.monotonic()
-    tracker.end("FAILED", {"train/steps": float(STEPS)})
+    run.end("FAILED", {"train/steps": float(STEPS)})
     waited += time.monotonic() - began
     if returns_at is None:
         breaks.__exit__(None, None, None)
@@ -108,7 +109,7 @@ def test_a_training_outlives_its_server_and_sync_brings_what_was_missed(server, 
     name = outage.__name__
     record, waited = train(name, outage(server, proxy), None)
     assert waited < 15
-    assert len(list(spool().iterdir())) == 1
+    assert len(spool.waiting()) == 1
     assert synchronize([]).delivered == 1
     first = told(server.uri, name)
     assert [points for _run, points in first] == [record.points] * 2
@@ -123,5 +124,5 @@ def test_a_server_that_comes_back_has_all_of_it_at_the_stage_s_end(server, proxy
     name = f"{outage.__name__}-returns"
     record, waited = train(name, outage(server, proxy), RETURNS_AT)
     assert waited < 15
-    assert not spool().exists()
+    assert not spool.waiting()
     assert [points for _run, points in told(server.uri, name)] == [record.points] * 2

@@ -8,9 +8,11 @@ import pytest
 
 from bonafide.params.mlflow_names import folder_name
 from bonafide.params.sections import Promote, Tracking
+from bonafide.tracking import spool
 from bonafide.tracking.refusal import UNTOLD, why
+from bonafide.tracking.stage_run import StageRun
 from bonafide.tracking.store import connect
-from bonafide.tracking.tracker import Tracker, spool
+from bonafide.tracking.tracker import Tracker
 from tests.stores import answering, free_port
 from tests.tracking.test_tracking import finish, record, store, template
 
@@ -114,15 +116,15 @@ def test_a_deleted_experiment_is_told_and_the_stage_goes_on(store, monkeypatch, 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     number = store.get_experiment_by_name("test").experiment_id
     store.delete_experiment(number)
-    tracker = Tracker(record())
-    tracker.start()
-    tracker.end("FAILED", {})
+    run = StageRun(record(), Tracker)
+    run.start()
+    run.end("FAILED", {})
     (line,) = capsys.readouterr().err.splitlines()
     assert f"the experiment 'test' is deleted; mlflow experiments restore --experiment-id {number}, or params" in line
-    assert len(list(spool().iterdir())) == 1
+    assert len(spool.waiting()) == 1
     store.restore_experiment(number)
     Tracker(record("evaluate", "k2")).start()
-    assert list(spool().iterdir()) == []
+    assert spool.waiting() == []
 
 
 NAMES = [

@@ -17,11 +17,12 @@ from mlflow import MlflowClient
 
 from bonafide.project.environment import is_gone, process_id
 from bonafide.project.paths import REPORTS
-from bonafide.tracking import origin
-from bonafide.tracking import tracker as tracking
+from bonafide.tracking import origin, spool, stage_run
 from bonafide.tracking.delivery import Delivery
-from bonafide.tracking.store import Record, connect
-from bonafide.tracking.tracker import Tracker, replay, spool
+from bonafide.tracking.record import Record, complete, now
+from bonafide.tracking.stage_run import StageRun
+from bonafide.tracking.store import connect
+from bonafide.tracking.tracker import Tracker
 
 
 @pytest.fixture(scope="session")
@@ -136,10 +137,10 @@ def test_a_process_name_is_not_shared_by_a_later_process():
     [(None, "FINISHED"), (ValueError, "FAILED"), (KeyboardInterrupt, "KILLED"), (SystemExit(143), "KILLED")],
 )
 def test_the_status_says_how_a_stage_ended(store, monkeypatch, error, status):
-    monkeypatch.setattr(tracking, "new_record", lambda _params, stage: record(stage))
+    monkeypatch.setattr(stage_run, "new_record", lambda _params, stage: record(stage))
     try:
-        with tracking.stage_run(None, "evaluate"):
-            tracking.log_metrics({"loss": 0.1}, 1)
+        with stage_run.stage_run(None, "evaluate"):
+            stage_run.log_metrics({"loss": 0.1}, 1)
             if error:
                 raise error
     except (ValueError, KeyboardInterrupt, SystemExit):
@@ -151,28 +152,30 @@ def test_an_absent_server_costs_a_warning_and_nothing_else(store, monkeypatch, c
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     started = time.monotonic()
-    tracker = Tracker(record())
-    tracker.start()
-    tracker.log({"train/loss": 0.5}, 1)
-    tracker.end("FAILED", {})
+    run = StageRun(record(), Tracker)
+    run.start()
+    run.log({"train/loss": 0.5}, 1)
+    run.end("FAILED", {})
     assert time.monotonic() - started < 15
     said = capsys.readouterr().err
     assert said.count("warning") == 1
     assert "127.0.0.1:9 does not answer" in said
     assert "secret" not in said
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{Path('mlflow.db').resolve()}")
-    replay(timeout=0)
-    replay(timeout=0)
+    spool.replay(timeout=0)
+    spool.replay(timeout=0)
     (child,) = children(store)
     assert [p.value for p in store.get_metric_history(child.info.run_id, "train/loss")] == [0.5]
     assert child.info.status == "FAILED"
-    assert list(spool().iterdir()) == []
+    assert spool.waiting() == []
 
 
 def test_what_an_earlier_stage_could_not_deliver_arrives_with_the_next(store):
-    spool().mkdir(parents=True)
+    spool.folder().mkdir(parents=True)
     left = record("fetch", "k0")
-    (spool() / "1-fetch.json").write_text(json.dumps(left.__dict__ | {"status": "FINISHED", "ended": left.started + 9}))
+    (spool.folder() / "1-fetch.json").write_text(
+        json.dumps(left.__dict__ | {"status": "FINISHED", "ended": left.started + 9})
+    )
     Tracker(record("train", "k1", keys={"fetch": "k0"})).start()
     assert {r.data.tags["bonafide.stage"]: r.info.status for r in children(store)} == {
         "fetch": "FINISHED",
@@ -186,12 +189,12 @@ def test_a_locked_database_delays_and_loses_nothing(store, monkeypatch):
     locker.execute("BEGIN IMMEDIATE")
     release = threading.Timer(30, lambda: locker.execute("COMMIT"))
     release.start()
-    tracker = Tracker(record())
-    tracker.start()
-    tracker.log({"train/loss": 0.5}, 1)
-    tracker.end("FAILED", {})
+    run = StageRun(record(), Tracker)
+    run.start()
+    run.log({"train/loss": 0.5}, 1)
+    run.end("FAILED", {})
     release.join()
-    replay(timeout=0)
+    spool.replay(timeout=0)
     (child,) = children(store)
     assert [p.value for p in store.get_metric_history(child.info.run_id, "train/loss")] == [0.5]
 
@@ -306,7 +309,7 @@ def test_another_host_s_run_is_given_up_after_a_day_of_silence(store):
     old = replace(twin("far-away:1:1:1.00"), pipeline="p2", keys={"train": "k2"})
     silent = Delivery(old)
     for run in (silent.pipeline, silent.child):
-        store.set_tag(run.info.run_id, "bonafide.seen", str(tracking.now() - 25 * 3600 * 1000))
+        store.set_tag(run.info.run_id, "bonafide.seen", str(now() - 25 * 3600 * 1000))
     Delivery(record("report", "k3", "p3"))
     status = {run.data.tags["bonafide.pipeline_key"]: run.info.status for run in pipelines(store)}
     assert status == {"p1": "RUNNING", "p2": "KILLED", "p3": "RUNNING"}
@@ -327,14 +330,14 @@ def test_a_pipeline_run_has_the_curves_data_and_model_of_the_stages_it_rests_on(
 
 
 def test_a_record_that_is_refused_stays_and_lets_the_others_pass(store, capsys):
-    spool().mkdir(parents=True)
-    (spool() / "1-torn.json").write_text('{"experiment": ')
+    spool.folder().mkdir(parents=True)
+    (spool.folder() / "1-torn.json").write_text('{"experiment": ')
     wrong = replace(record("fetch", "k0"), params={"bad\u0000key": "1"}, status="FINISHED", ended=1_700_000_000_001)
-    (spool() / "2-fetch.json").write_text(json.dumps(asdict(wrong)))
+    (spool.folder() / "2-fetch.json").write_text(json.dumps(asdict(wrong)))
     right = replace(record("validate", "k1", "p2"), status="FINISHED", ended=1_700_000_000_001)
-    (spool() / "3-validate.json").write_text(json.dumps(asdict(right)))
-    assert replay(timeout=0) == 1
-    assert sorted(path.name for path in spool().iterdir()) == ["1-torn.json", "2-fetch.json"]
+    (spool.folder() / "3-validate.json").write_text(json.dumps(asdict(right)))
+    assert spool.replay(timeout=0) == 1
+    assert [path.name for path in spool.waiting()] == ["1-torn.json", "2-fetch.json"]
     assert "MLflow refuses it" in capsys.readouterr().err
 
 
@@ -343,7 +346,7 @@ def test_a_later_stage_s_old_report_is_not_this_pipeline_s_figure(store):
     (REPORTS / "train.json").write_text('{"train/steps": 3}')
     (REPORTS / "evaluate.json").write_text('{"test/f1_macro": 0.9}')
     told = record("validate")
-    tracking.complete(told)
+    complete(told)
     assert told.headline == {}
 
 

@@ -11,8 +11,7 @@ from playwright.sync_api import expect, sync_playwright
 from bonafide.project.files import md5, write_text
 from bonafide.tracking.delivery import Delivery
 from bonafide.tracking.origin import source_tags
-from bonafide.tracking.store import Record
-from bonafide.tracking.tracker import now
+from bonafide.tracking.record import Record, now
 from tests.project import STAGES
 from tests.stores import mlflow_server
 

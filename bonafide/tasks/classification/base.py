@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bonafide.pretrained.dry_run import check_loads
+from bonafide.pretrained.verdicts import once
 from bonafide.project.errors import InputError
 
 HEAD = "SEQUENCE_CLASSIFICATION"
@@ -12,4 +12,11 @@ def check(folder: Path | None) -> None:
     """Raise InputError unless the model in `folder` can be loaded, run and trained as a classifier of texts."""
     if folder is None:
         raise InputError("params.yaml: model: null: a classifier of texts is trained from a base model")
+    once(f"trains as {HEAD}", folder, lambda: _try(folder))
+
+
+def _try(folder: Path) -> int:
+    from bonafide.pretrained.dry_run import check_loads  # imports torch
+
     check_loads(folder, HEAD)
+    return 1

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from bonafide.datasets.ragged import pack
 from bonafide.pretrained import tokenizer
-from bonafide.pretrained.dry_run import positions
+from bonafide.pretrained.verdicts import once
 from bonafide.project.arrays import Arrays, Ints, Metrics
 from bonafide.project.errors import InputError
 from bonafide.project.files import write_json
@@ -21,7 +21,8 @@ def prepare(base: Path, train: pa.Table, params: Any, folder: Path) -> Any:  # n
     config.json is kept too, by which transformers knows the tokenizer's class. Raise InputError where params want
     longer texts than the base model has positions for.
     """
-    most, wanted = positions(base, "SEQUENCE_CLASSIFICATION", params.tokenize.max_length), params.tokenize.max_length
+    wanted = params.tokenize.max_length
+    most = once(f"positions up to {wanted}", base, lambda: _positions(base, wanted))
     if wanted > most:
         raise InputError(f"params.yaml: tokenize.max_length: {wanted} is above the base model's {most} positions")
     processor = folder / "processor"
@@ -32,6 +33,12 @@ def prepare(base: Path, train: pa.Table, params: Any, folder: Path) -> Any:  # n
     tokenizer.settle(processor)
     write_json(folder / "labels.json", params.task.labels)
     return tokenizer.load(processor)
+
+
+def _positions(base: Path, wanted: int) -> int:
+    from bonafide.pretrained.dry_run import positions  # imports torch
+
+    return positions(base, "SEQUENCE_CLASSIFICATION", wanted)
 
 
 def encode(table: pa.Table, processor: Any, params: Any) -> tuple[Arrays, Metrics]:
