@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from bonafide.comparison.compare import judge
+from bonafide.comparison.compare import compare_pair
 from bonafide.comparison.matched_rows import Pair, pair
 from bonafide.evaluation import predictions
 from bonafide.evaluation.slices import Slice
@@ -61,7 +61,7 @@ def made(rows: int) -> Pair:
 def report(name: str, read: float, found: Pair, policy: Compare) -> float:
     """Judge, print one row of the table and return all seconds."""
     start, busy = time.perf_counter(), time.process_time()
-    facts = judge(found, policy)
+    facts = compare_pair(found, policy)
     seconds, busy = time.perf_counter() - start, time.process_time() - busy
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     sizes = f"{facts['rows']['common']:,} | {facts['groups']:,} | {len(facts['slices'])}"

@@ -37,6 +37,8 @@ class Metric(NamedTuple):
     higher_is_better: bool
     is_biased: bool = False
     """Whether resampling moves it away from 0, as it does an error that is 0 at best: its interval is reflected."""
+    unit: str = ""
+    """The margin that matters is in the primary metric's; it says nothing of metrics of other units."""
 
 
 class System(NamedTuple):

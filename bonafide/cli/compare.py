@@ -18,12 +18,12 @@ def compare(
     as_markdown: Annotated[bool, typer.Option("--markdown", help="for a pull request")] = False,
 ) -> None:
     """Compare two models on the rows that both have predicted; exit with 1 where the gate of params.yaml fails."""
-    from bonafide.comparison.compare import compare as judge
+    from bonafide.comparison.compare import compare as compare_revisions
     from bonafide.comparison.markdown_table import render
     from bonafide.params.load import load_params
     from bonafide.provenance.revisions import resolve, workspace
 
-    facts = judge(resolve(base), resolve(head) if head else workspace(), load_params().compare)
+    facts = compare_revisions(resolve(base), resolve(head) if head else workspace(), load_params().compare)
     if as_json:
         print(json.dumps(facts, indent=2, sort_keys=True, allow_nan=False))
     elif as_markdown:

@@ -26,12 +26,12 @@ def promote(
     params = load_params()
     with open_registry(params.tracking.experiment, params.promote.model) as registry:
         facts = act(run, params, registry, reason.strip())
-    typer.echo(json.dumps(facts, indent=2, sort_keys=True) if as_json else describe(facts))
+    typer.echo(json.dumps(facts, indent=2, sort_keys=True) if as_json else in_words(facts))
     if not facts["promoted"]:
         raise typer.Exit(NO)
 
 
-def describe(facts: dict[str, Any]) -> str:
+def in_words(facts: dict[str, Any]) -> str:
     """What came of it, for a person; a reason a line."""
     reasons = facts.get("reasons", [])
     if facts["promoted"]:

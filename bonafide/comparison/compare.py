@@ -35,7 +35,7 @@ def compare(base: Revision, head: Revision, policy: Compare) -> Facts:
     stands beside the verdict and is no part of it: the verdict is on two models, not on their recipes.
     """
     found = pair(base, head, policy.split)
-    facts = judge(found, policy)
+    facts = compare_pair(found, policy)
     metric = f"{policy.split}/{facts['primary']}"
     (base_seeds, base_sd), (head_seeds, head_sd) = spread(base, metric), spread(head, metric)
     facts |= {
@@ -48,15 +48,16 @@ def compare(base: Revision, head: Revision, policy: Compare) -> Facts:
     return facts | {"notes": notes(facts), "gate": {"passed": not failed, "reasons": failed}}
 
 
-def judge(found: Pair, policy: Compare) -> Facts:
+def compare_pair(found: Pair, policy: Compare) -> Facts:
     """What follows from the predictions alone."""
     score = load(found.task, Score)
     measure = partial(score.metrics, settings=found.settings)
     sums = [score.row_sums(found.targets, outputs, found.settings) for outputs in (found.base, found.head)]
     tested = contrast(sums, found, None, measure, policy)
-    groups, rule = len(set(found.groups)), Rule(policy.margin, policy.alpha)
-    metrics = [describe(one, tested[one.name], groups, rule) for one in score.METRICS if one.name in tested]
-    pieces = judge_slices(sums, found, measure, score.METRICS[0], policy)
+    groups, unit = len(set(found.groups)), score.METRICS[0].unit
+    rules = {one.name: Rule(policy.margin if one.unit == unit else 0.0, policy.alpha) for one in score.METRICS}
+    metrics = [as_facts(one, tested[one.name], groups, rules[one.name]) for one in score.METRICS if one.name in tested]
+    pieces = compare_slices(sums, found, measure, score.METRICS[0], policy)
     return {
         "split": policy.split,
         "rows": found.counts,
@@ -98,7 +99,7 @@ def contrast(
     return differences(base, head, measure, policy.samples, generator(0, *names))
 
 
-def describe(
+def as_facts(
     metric: Metric, difference: Difference, groups: int, rule: Rule, adjusted: float | None = None
 ) -> dict[str, Any]:
     """A difference with its interval, error and outcome; `tost` is the interval that decides on equivalence."""
@@ -118,7 +119,7 @@ def describe(
     }
 
 
-def judge_slices(sums: list[Floats], found: Pair, measure: Measure, primary: Metric, policy: Compare) -> list[Facts]:
+def compare_slices(sums: list[Floats], found: Pair, measure: Measure, primary: Metric, policy: Compare) -> list[Facts]:
     """The primary metric on every slice that is large enough.
 
     The p-values are adjusted for their number (Benjamini and Hochberg 1995): of the slices that are called improved
@@ -139,7 +140,7 @@ def judge_slices(sums: list[Floats], found: Pair, measure: Measure, primary: Met
             "value": piece.value,
             "rows": len(piece.rows),
             "adjusted": p_value,
-            **describe(primary, difference, count, rule, p_value),
+            **as_facts(primary, difference, count, rule, p_value),
         }
         for (piece, count), difference, p_value in zip(large, tested, adjusted, strict=True)
     ]

@@ -9,7 +9,7 @@ from bonafide.evaluation.estimates import Measure, Sums, headline, rate_of
 from bonafide.evaluation.paired_tests import Difference
 from bonafide.evaluation.predictions import Predictions
 from bonafide.evaluation.slices import Slice
-from bonafide.evaluation.verdict import describe, difference_of
+from bonafide.evaluation.verdict import as_facts, difference_of
 from bonafide.project.arrays import Ints
 from bonafide.project.randomness import generator
 from bonafide.protocol import MODEL_SYSTEM, Score
@@ -42,7 +42,7 @@ def summarise(
         "groups": len(set(split.groups)),
         "systems": {system: headline(one, measure, score.METRICS, score.RATE) for system, one in sums.items()},
         "comparisons": {
-            baseline: describe(score.METRICS[0], difference, right[MODEL_SYSTEM], right[baseline])
+            baseline: as_facts(score.METRICS[0], difference, right[MODEL_SYSTEM], right[baseline])
             for baseline, difference in found.items()
         },
     }

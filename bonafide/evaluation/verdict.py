@@ -44,7 +44,7 @@ def outcome(metric: Metric, difference: Difference, groups: int, rule: Rule, adj
     inner = difference.interval(1 - 2 * rule.alpha)
     enough = can_reject(groups, rule.alpha) or difference.error == 0
     rejected = (difference.p_value if adjusted is None else adjusted) <= rule.alpha
-    if enough and -rule.margin < inner[0] and inner[1] < rule.margin:
+    if enough and -rule.margin <= inner[0] and inner[1] <= rule.margin:
         return EQUIVALENT
     if rejected and (low > 0 or high < 0):
         return IMPROVED if (low > 0) == metric.higher_is_better else REGRESSED
@@ -68,7 +68,7 @@ def difference_of(
     return Difference(base, head, p_values[name], draws, left_out)
 
 
-def describe(metric: Metric, difference: Difference, ours: Ints, theirs: Ints) -> Facts:
+def as_facts(metric: Metric, difference: Difference, ours: Ints, theirs: Ints) -> Facts:
     """A difference with its percentile interval, its p, and McNemar's test on what is right (n,)."""
     low, high = percentile(difference.draws)
     return {

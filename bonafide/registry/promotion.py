@@ -83,7 +83,7 @@ def promote(name: str, params: Params, registry: Registry, forced: str = "") -> 
         model = load_predictor(
             mlflow_package.fetch_model(candidate.revision, Path(folder)), mlflow_package.settings(candidate.revision)
         )
-        facts |= judge(candidate, champion, model, params)
+        facts |= examine(candidate, champion, model, params)
         facts |= {"promoted": bool(forced) or not facts["reasons"], "forced": forced or None}
         facts["previous"] = history[-1] if history else None
         if not facts["promoted"]:
@@ -95,7 +95,7 @@ def promote(name: str, params: Params, registry: Registry, forced: str = "") -> 
         return facts
 
 
-def judge(candidate: Candidate, champion: Any, model: Predictor, params: Params) -> Facts:
+def examine(candidate: Candidate, champion: Any, model: Predictor, params: Params) -> Facts:
     """The gate: the verdict in a sentence, the metrics that are asked for, and every reason not to promote."""
     verdict, doubts = against(champion, candidate, params)
     minimum = params.promote.minimum

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control
 
-from bonafide.comparison.compare import judge
+from bonafide.comparison.compare import compare_pair
 from bonafide.comparison.matched_rows import Pair, match, numbered
 from bonafide.comparison.power import power
 from bonafide.comparison.wording import notes, reasons
@@ -73,7 +73,7 @@ def sliced(pair, count=4):
 def test_identical_systems_have_p_1_and_are_equivalent():
     found = simulate(generator(1))
     same = sliced(replace(found, head=found.base.copy()))
-    facts = judge(same, POLICY)
+    facts = compare_pair(same, POLICY)
     for row in facts["metrics"] + facts["slices"]:
         assert (row["p_value"], row["difference"], row["low"], row["high"]) == (1, 0, 0, 0)
         assert row["outcome"] == "equivalent"
@@ -86,7 +86,7 @@ def test_identical_systems_have_p_1_and_are_equivalent():
 @given(st.integers(0, 10**6), st.sampled_from([0.0, 0.3, 1.0]))
 def test_swapping_the_systems_flips_signs_and_outcomes(seed, gain):
     pair = sliced(simulate(generator(seed), rows=200, gain=gain))
-    there, back = judge(pair, POLICY), judge(swapped(pair), POLICY)
+    there, back = compare_pair(pair, POLICY), compare_pair(swapped(pair), POLICY)
     for one, other in zip(there["metrics"] + there["slices"], back["metrics"] + back["slices"], strict=True):
         assert one["difference"] == pytest.approx(-other["difference"])
         assert (one["low"], one["high"]) == pytest.approx((-other["high"], -other["low"]), abs=1e-9)
@@ -104,7 +104,7 @@ def test_the_order_of_the_rows_does_not_matter(seed):
     order = generator(seed, "order").permutation(150)
     groups = [pair.groups[row] for row in order]
     moved = replace(pair, groups=groups, targets=pair.targets[order], base=pair.base[order], head=pair.head[order])
-    for one, other in zip(judge(pair, POLICY)["metrics"], judge(moved, POLICY)["metrics"], strict=True):
+    for one, other in zip(compare_pair(pair, POLICY)["metrics"], compare_pair(moved, POLICY)["metrics"], strict=True):
         assert one["outcome"] == other["outcome"]
         numbers = ("base", "head", "difference", "low", "high", "p_value")
         assert [one[key] for key in numbers] == pytest.approx([other[key] for key in numbers], abs=1e-9)
@@ -124,7 +124,7 @@ def test_equal_texts_are_told_apart_by_how_often_they_stood_above():
 
 
 def test_slices_are_adjusted_for_their_number():
-    facts = judge(sliced(simulate(generator(4), rows=600, gain=0.6), 5), POLICY)
+    facts = compare_pair(sliced(simulate(generator(4), rows=600, gain=0.6), 5), POLICY)
     p_values, adjusted = ([piece[key] for piece in facts["slices"]] for key in ("p_value", "adjusted"))
     assert adjusted == pytest.approx(false_discovery_control(p_values))
     assert [adjusted[i] for i in np.argsort(p_values)] == sorted(adjusted)
@@ -137,27 +137,27 @@ def test_a_slice_that_is_too_small_or_of_too_few_groups_is_not_judged():
     one_group = [0, 1] * 20
     groups = [f"few{g}" for g in one_group] + pair.groups[40:]
     pieces = [Slice("c", "few groups", np.arange(40)), Slice("c", "few rows", np.arange(50, 60))]
-    facts = judge(replace(pair, groups=groups, slices=pieces), POLICY)
+    facts = compare_pair(replace(pair, groups=groups, slices=pieces), POLICY)
     assert (facts["slices"], facts["slices_untested"]) == ([], 2)
 
 
 def test_groups_too_few_for_any_swap_to_be_rare_decide_nothing():
     pair = simulate(generator(6), rows=400, gain=3.0, own=0.01)
     few = replace(pair, groups=[f"{i % 5}" for i in range(400)])
-    assert judge(few, POLICY)["verdict"]["outcome"] == "not enough evidence"
-    assert judge(pair, POLICY)["verdict"]["outcome"] == "improved"
+    assert compare_pair(few, POLICY)["verdict"]["outcome"] == "not enough evidence"
+    assert compare_pair(pair, POLICY)["verdict"]["outcome"] == "improved"
 
 
 def test_groups_too_few_show_no_equivalence_either():
     pair = simulate(generator(6), rows=2000, own=0.01)
     few = replace(pair, groups=[f"{i % 5}" for i in range(2000)])
-    assert judge(pair, POLICY)["verdict"]["outcome"] == "equivalent"
-    assert judge(few, POLICY)["metrics"][0]["error"] > 0
-    assert judge(few, POLICY)["verdict"]["outcome"] == "not enough evidence"
+    assert compare_pair(pair, POLICY)["verdict"]["outcome"] == "equivalent"
+    assert compare_pair(few, POLICY)["metrics"][0]["error"] > 0
+    assert compare_pair(few, POLICY)["verdict"]["outcome"] == "not enough evidence"
 
 
 def test_a_better_model_improves_the_metrics_of_which_less_is_better_too():
-    facts = judge(simulate(generator(10), gain=1.0), POLICY)
+    facts = compare_pair(simulate(generator(10), gain=1.0), POLICY)
     assert {metric["outcome"] for metric in facts["metrics"]} == {"improved"}
     falling = {metric["name"] for metric in facts["metrics"] if metric["difference"] < 0}
     assert falling == {"log_loss", "brier"}
@@ -167,7 +167,7 @@ def test_a_better_model_improves_the_metrics_of_which_less_is_better_too():
     ("gain", "own", "fails"), [(0.6, 0.4, False), (-0.6, 0.4, True), (0.0, 0.4, False), (0.0, 0.02, False)]
 )
 def test_the_sentence_stands_alone_and_the_gate_follows_the_policy(gain, own, fails):
-    facts = judge(simulate(generator(7), gain=gain, own=own), POLICY) | {"unsliced": ""}
+    facts = compare_pair(simulate(generator(7), gain=gain, own=own), POLICY) | {"unsliced": ""}
     outcome, sentence = facts["verdict"]["outcome"], facts["verdict"]["sentence"]
     expected = {(0.6, 0.4): "improved", (-0.6, 0.4): "regressed", (0.0, 0.4): "not enough evidence"}
     assert outcome == expected.get((gain, own), "equivalent")
@@ -179,12 +179,14 @@ def test_the_sentence_stands_alone_and_the_gate_follows_the_policy(gain, own, fa
 
 
 def test_slices_that_were_to_be_judged_and_cannot_be_fail_the_gate():
-    facts = judge(simulate(generator(8)), POLICY) | {"unsliced": "main: data/validated/test.parquet is not there"}
+    facts = compare_pair(simulate(generator(8)), POLICY) | {
+        "unsliced": "main: data/validated/test.parquet is not there"
+    }
     assert reasons(facts, POLICY) == [f"The slices cannot be judged: {facts['unsliced']}."]
 
 
 def test_what_differs_between_the_rows_is_said():
-    facts = judge(simulate(generator(9)), POLICY)
+    facts = compare_pair(simulate(generator(9)), POLICY)
     facts |= {"seeds": {"base": 3, "head": 1, "base_sd": 0.0042, "head_sd": None}, "unsliced": ""}
     facts["rows"] = {"common": 1200, "base_only": 55, "head_only": 0, "targets_changed": 2, "inputs_changed": None}
     said = notes(facts)
@@ -200,7 +202,7 @@ def test_what_differs_between_the_rows_is_said():
 def null():
     """2,000 pairs of systems that are equally good."""
     rng = generator(20)
-    return [judge(simulate(rng), POLICY) for _ in range(2000)]
+    return [compare_pair(simulate(rng), POLICY) for _ in range(2000)]
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +211,7 @@ def planted():
     rng, gain = generator(21), 0.166
     truth = simulate(generator(22), rows=2_000_000, gain=gain)
     base, head = (totals(truth, one) for one in (truth.base, truth.head))
-    return [judge(simulate(rng, gain=gain), POLICY) for _ in range(1000)], {m: head[m] - base[m] for m in base}
+    return [compare_pair(simulate(rng, gain=gain), POLICY) for _ in range(1000)], {m: head[m] - base[m] for m in base}
 
 
 def share(facts, *outcomes):
@@ -244,7 +246,7 @@ def test_a_gain_of_three_points_is_found_as_often_as_was_predicted(planted):
 def test_systems_that_err_in_different_ways_and_as_often_are_not_told_apart_more_than_alpha_allows():
     """No swap is fair here: the head leans to one class and knows more, which gives the same macro F1."""
     rng = generator(23)
-    facts = [judge(simulate(rng, gain=0.154, bias=0.6), POLICY) for _ in range(500)]
+    facts = [compare_pair(simulate(rng, gain=0.154, bias=0.6), POLICY) for _ in range(500)]
     assert share(facts, "improved", "regressed") <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 500)
 
 
@@ -254,6 +256,6 @@ def test_systems_that_differ_by_the_margin_are_seldom_called_equivalent():
     truth = simulate(generator(25), rows=2_000_000, gain=gain, own=own)
     base, head = (totals(truth, one) for one in (truth.base, truth.head))
     assert head["f1_macro"] - base["f1_macro"] == pytest.approx(0.01, abs=0.0005)
-    facts = [judge(simulate(rng, gain=gain, own=own), POLICY) for _ in range(500)]
+    facts = [compare_pair(simulate(rng, gain=gain, own=own), POLICY) for _ in range(500)]
     called = share(facts, "equivalent")
     assert 0 < called <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 500)
