@@ -16,7 +16,7 @@ def sentence(metric: Facts, policy: Compare) -> str:
     """
     called = metric["words"]
     moved = f"{called[0].upper()}{called[1:]} on {policy.split} {movement(metric)}"
-    within = f"within the margin of {policy.margin:g}"
+    within = f"within the margin of {policy.margin:,g}"
     if metric["outcome"] == "equivalent":
         return f"{moved} ({interval(2 * policy.alpha, *metric['tost'])}, p = {p_value(metric)}): equivalent {within}."
     shown = f"{moved} ({interval(policy.alpha, metric['low'], metric['high'])}, p = {p_value(metric)})"
@@ -75,7 +75,7 @@ def notes(facts: Facts) -> list[str]:
     verdict = facts["verdict"]
     if verdict["detectable"] is not None:
         least = f"These rows show a true difference of {plain(verdict['detectable'])} in 80 of 100 comparisons"
-        found.append(f"{least}, one of the margin {verdict['margin']:g} in {100 * verdict['power']:.0f}.")
+        found.append(f"{least}, one of the margin {verdict['margin']:,g} in {100 * verdict['power']:.0f}.")
     for side, deviation in (("base", facts["seeds"]["base_sd"]), ("head", facts["seeds"]["head_sd"])):
         if deviation is not None:
             over = f"Over {facts['seeds'][side]} seeds, the {side}'s {facts['metrics'][0]['words']}"

@@ -109,14 +109,14 @@ def sentence(metric: Metric, split: str, difference: Difference, reference: str,
     """The verdict in one sentence that stands alone."""
     low, high = difference.interval(1 - rule.alpha)
     reach = "all of it above" if (low if metric.higher_is_better else -high) > rule.margin else "which may be less than"
-    inner = f"{100 * (1 - 2 * rule.alpha):g}% interval lies within the margin of {rule.margin:g} that matters"
+    inner = f"{100 * (1 - 2 * rule.alpha):g}% interval lies within the margin of {rule.margin:,g} that matters"
     opening, closing = {
-        IMPROVED: (f"The model beats {reference}", f"{reach} the margin of {rule.margin:g} that matters"),
+        IMPROVED: (f"The model beats {reference}", f"{reach} the margin of {rule.margin:,g} that matters"),
         REGRESSED: (f"The model is worse than {reference}", "so it is not worth its cost"),
         EQUIVALENT: (f"The model is equivalent to {reference}", f"and the {inner}"),
         UNDECIDED: (
             f"There is not enough evidence that the model differs from {reference}",
-            f"and the margin that matters is {rule.margin:g}",
+            f"and the margin that matters is {rule.margin:,g}",
         ),
     }[found]
     return (
