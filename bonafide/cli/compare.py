@@ -71,7 +71,8 @@ def table(facts: Facts, kind: str) -> Any:
     whole = kind == "metrics"
     level = f"difference ({100 * (1 - facts['verdict']['alpha']):g}%)" if whole else "difference"
     titles = [*(["metric"] if whole else ["slice", "rows"]), "base", "head", level, "p", "outcome"]
-    made = Table(*(Column(title, no_wrap=title not in ("slice", "metric")) for title in titles), box=SIMPLE_HEAD, pad_edge=False)
+    columns = (Column(title, no_wrap=title not in ("slice", "metric")) for title in titles)
+    made = Table(*columns, box=SIMPLE_HEAD, pad_edge=False)
     for row in facts[kind]:
         called = [row["words"]] if whole else [f"{row['column']} {row['value']}", count(row["rows"])]
         interval = f" ({signed(row['low'])}, {signed(row['high'])})" if whole else ""
