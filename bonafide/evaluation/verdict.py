@@ -121,6 +121,6 @@ def sentence(metric: Metric, split: str, difference: Difference, reference: str,
     }[found]
     return (
         f"{opening}: {metric.words} on {split} is {plain(difference.head)} against {plain(difference.base)}, "
-        f"a difference of {plain(difference.value)} ({100 * (1 - rule.alpha):g}% interval {plain(low)} to {plain(high)}, "
-        f"p {p_value(difference.p_value)}), {closing}."
+        f"a difference of {plain(difference.value)} ({100 * (1 - rule.alpha):g}% interval {plain(low)} to "
+        f"{plain(high)}, p {p_value(difference.p_value)}), {closing}."
     )
