@@ -19,7 +19,7 @@ class NetworkError(OSError):
     """The package index or the model hub cannot be reached; the message is one line that names what was wanted."""
 
 
-def archive(download: Download, folder: Path) -> Path:
+def pinned_archive(download: Download, folder: Path) -> Path:
     """The archive of `download` that has the pinned hash, wheel or source, from the cache or through `folder`.
 
     pip compares the hash before it reads the metadata of an archive, for which it would run its setup.py: an archive

@@ -15,6 +15,7 @@ from bonafide.tasks.regression.model import Linear, load
 SHOWN = 200  # rows in a picture
 KEPT_ERRORS = 200  # the largest; the report shows fewer
 BINS = 24
+COEFFICIENTS = 30
 
 
 def slices(split: Split) -> dict[str, Any]:  # noqa: ARG001
@@ -70,18 +71,19 @@ def coefficients(model: Linear) -> Panel:
         for feature, weight in zip(model.processor, (model.weight * model.target.deviation).tolist(), strict=True)
     ]
     found.sort(key=lambda one: -abs(one[2]))
+    hidden = len(found) - COEFFICIENTS
     unit = "% of the prediction" if model.target.logarithm else "target"
     return {
         "kind": "table",
         "title": "Coefficients",
         "caption": f"By how much the prediction changes ({unit}) with one unit of a column, all else being equal: the "
-        "first moves it most over the rows of train",
+        "first moves it most over the rows of train" + (f"; {hidden:,} more move it less" if hidden > 0 else ""),
         "columns": [
             {"title": "Column", "kind": "name"},
             {"title": "One unit", "kind": "name"},
             {"title": f"Change, {unit}", "kind": "score"},
         ],
-        "rows": [[feature["column"], unit_of(feature), moved] for moved, feature, _ in found],
+        "rows": [[feature["column"], unit_of(feature), moved] for moved, feature, _ in found[:COEFFICIENTS]],
     }
 
 
