@@ -21,7 +21,7 @@ from bonafide.datasets.ragged import Tokens
 from bonafide.params.load import load_params
 from bonafide.pretrained import tokenizer
 from bonafide.project import environment
-from bonafide.tasks.classification.model import validation_metrics
+from bonafide.tasks.classification.train import validation_metrics
 
 ROOT = Path(__file__).parents[1]
 

@@ -163,7 +163,10 @@ REFUSED = {
         planted(comparison={**review()["comparison"], "primary": "<b>"}),
         "comparison.primary: String should match pattern",
     ),
-    "no metric": (planted(comparison={**review()["comparison"], "metrics": []}), "comparison.metrics: List should"),
+    "no metric": (
+        planted(comparison={**review()["comparison"], "metrics": []}),
+        "comparison.metrics: List should have",
+    ),
     "a list as the whole": (b"[]", "the file: "),
     "nested deeply": (b"[" * 100_000, "the file: "),
     "half a surrogate": (planted(recipe="\ud800"), "the file: Invalid JSON"),
