@@ -198,6 +198,18 @@ def test_what_differs_between_the_rows_is_said():
     assert said[2] == "Over 3 seeds, the base's macro F1 has a standard deviation of 0.004."
 
 
+def test_a_margin_in_the_targets_unit_says_nothing_of_a_metric_without_one():
+    rng = generator(11)
+    truth = rng.normal(size=400) * 1000
+    base, head = (truth + spread * rng.normal(size=400) for spread in (400, 300))
+    pair = Pair("regression", {"within": 0.1}, [f"{i}" for i in range(400)], truth, base, head, [], "", COUNTS)
+    found = {row["name"]: row["outcome"] for row in compare_pair(pair, replace(POLICY, margin=500))["metrics"]}
+    assert found["rmse"] == found["mae"] == "equivalent"
+    assert found["r2"] == "improved"
+    same = compare_pair(replace(pair, head=base), replace(POLICY, margin=500))["metrics"]
+    assert {row["outcome"] for row in same} == {"equivalent"}
+
+
 @pytest.fixture(scope="module")
 def null():
     """2,000 pairs of systems that are equally good."""
