@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from bonafide.project import git
 from bonafide.project.folders import dvc_root, root, state
+from bonafide.project.process import with_pdeathsig
 from bonafide.provenance import clone
 from bonafide.sweeps.devices import Lease, need, take
 from bonafide.sweeps.grid import Point
@@ -108,7 +109,7 @@ def _begin(point: Point, commit: str, lease: Lease) -> Running | None:
     command += [word for text in point.settings for word in ("--set-param", text)]
     with log_of(point).open("wb") as log, held.confine():
         process = subprocess.Popen(
-            [*_mortal(), *command],
+            with_pdeathsig(command),
             cwd=folder,
             env=_environment(held),
             stdin=subprocess.DEVNULL,
@@ -117,12 +118,6 @@ def _begin(point: Point, commit: str, lease: Lease) -> Running | None:
             start_new_session=True,  # a Ctrl-C is for the sweep, which then ends its experiments in order
         )
     return Running(point, held, process, time.monotonic())
-
-
-def _mortal() -> list[str]:
-    """The start of a command that ends with this process, even if that is killed (Linux; stages see to themselves)."""
-    setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "TERM"] if setpriv else []
 
 
 def _environment(lease: Lease) -> dict[str, str]:

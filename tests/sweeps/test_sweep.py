@@ -37,7 +37,7 @@ stages:
 TOY = """
 import json, os, sys, time, uuid
 from pathlib import Path
-from bonafide.project.environment import die_with_parent
+from bonafide.project.process import die_with_parent
 from bonafide.params.load import load_params
 die_with_parent()
 def note(kind, facts):  # whole or not there: the test reads while others write
