@@ -15,8 +15,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from bonafide.comparison.compare import judge
 from bonafide.comparison.matched_rows import Pair, pair
-from bonafide.comparison.verdict import judge
 from bonafide.evaluation import predictions
 from bonafide.evaluation.slices import Slice
 from bonafide.params.load import load_params
@@ -25,6 +25,7 @@ from bonafide.project.files import read_json
 from bonafide.project.paths import EVALUATION, PREDICTIONS
 from bonafide.project.randomness import generator
 from bonafide.provenance.revisions import resolve, workspace
+from bonafide.tasks.classification import score
 
 BAR = 30.0
 
@@ -34,9 +35,10 @@ def own(base: str, policy: Compare) -> tuple[float, Pair]:
     start = time.perf_counter()
     found = pair(resolve(base), workspace(), policy.split)
     seconds = time.perf_counter() - start
-    split = predictions.read(PREDICTIONS, read_json(EVALUATION)["labels"])[policy.split]
+    split = predictions.read(PREDICTIONS, score.TARGET)[policy.split]
+    tfidf, _ = score.comparable(split.systems["tfidf"], read_json(EVALUATION)["settings"])
     order = [split.ids.index(row) for row in sorted(split.ids)]
-    return seconds, replace(found, base=split.systems["tfidf"][order]) if len(order) == len(found.labels) else found
+    return seconds, replace(found, base=tfidf[order]) if len(order) == len(found.targets) else found
 
 
 def made(rows: int) -> Pair:
@@ -50,7 +52,10 @@ def made(rows: int) -> Pair:
     pieces = [
         Slice(f"c{c}", str(v), np.flatnonzero(rng.integers(4, size=rows) == v)) for c in range(5) for v in range(4)
     ]
-    return Pair("f1_macro", [f"g{g}" for g in group], labels, base, head, pieces, "", {"common": rows})
+    settings = {"labels": ["no", "yes"], "calibration_bins": 0}
+    targets = np.array(settings["labels"], dtype=object)[labels]
+    groups = [f"g{g}" for g in group]
+    return Pair("classification", settings, groups, targets, base, head, pieces, "", {"common": rows})
 
 
 def report(name: str, read: float, found: Pair, policy: Compare) -> float:

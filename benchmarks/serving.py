@@ -36,8 +36,8 @@ import numpy as np
 import psutil
 import pyarrow.parquet as pq
 
-from bonafide.params.load import load_params
 from bonafide.project import environment
+from bonafide.project.yaml_files import read_yaml
 from bonafide.registry import mlflow_package
 from bonafide.registry.server import SETTINGS
 from bonafide.registry.serving import predictor
@@ -62,12 +62,12 @@ def alone() -> Any:
 
     model = mlflow.pyfunc.load_model(os.environ[PACKAGE])
     service = model.unwrap_python_model()
-    predict, hand = service.reader.predict, service.together.hand
+    predict, thread = service.predictor.predict, service.batcher.thread
 
-    def together(texts: Sequence[str]) -> Any:
-        return hand.submit(predict, texts).result()
+    def alone(rows: Any) -> Any:
+        return thread.submit(predict, rows).result()
 
-    service.together = together
+    service.batcher = alone
     return scoring_server.init(model)
 
 
@@ -201,19 +201,11 @@ def load(arm: str, server: Server, requests: Sequence[Sequence[str]], clients: i
 
 def build(data: Path, folder: Path) -> tuple[int, list[str]]:
     """Package the model of a project in `folder`; return its cut and its labels."""
-    params = load_params(data / "params.yaml")
-    gate = params.validate
-    config = {
-        "task": params.task,
-        "max_length": params.tokenize.max_length,
-        "min_characters": gate.min_characters,
-        "max_characters": gate.max_characters,
-        "mask": gate.personal_data == "mask",
-    }
+    config = predictor.config(read_yaml(data / "params.yaml"))
     shutil.copytree(data / "models/model", folder / mlflow_package.MODEL_PART)
     model = predictor.load(folder / mlflow_package.MODEL_PART, config)
     mlflow_package.complete(folder, model)
-    return params.tokenize.max_length, model.labels
+    return config["max_length"], model.model.labels
 
 
 def read(data: Path) -> tuple[list[str], Answer]:

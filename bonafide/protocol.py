@@ -13,11 +13,20 @@ from typing import Any, NamedTuple, Protocol, TypeVar, cast
 import numpy.typing as npt
 import pyarrow as pa
 
-from bonafide.project.arrays import Floats, Metrics
+from bonafide.project.arrays import Arrays, Floats, Metrics
 from bonafide.project.process import importing
 
-Records = Mapping[str, npt.NDArray[Any]]
-"""What a system says of each row: name to (n, ...)."""
+Outputs = npt.NDArray[Any]
+"""What a system says of each row, (n,) or (n, m): class probabilities, a value, a text."""
+
+Targets = npt.NDArray[Any]
+"""The truth of each row, (n,): labels (strings) or numbers."""
+
+Rows = Sequence[Mapping[str, Any]]
+"""Rows as they come to a service: name of a column to value."""
+
+Facts = Mapping[str, Any]
+"""What JSON can hold."""
 
 
 class Metric(NamedTuple):
@@ -27,6 +36,31 @@ class Metric(NamedTuple):
     words: str
     """What it is called in a sentence."""
     higher_is_better: bool
+    is_biased: bool = False
+    """Whether resampling moves it away from 0, as it does an error that is 0 at best: its interval is reflected."""
+
+
+class System(NamedTuple):
+    """The model or a baseline."""
+
+    name: str
+    words: str
+    """What it is called in a sentence: the shell."""
+    meaning: str
+    """What it does, for somebody who knows it not."""
+
+
+MODEL_SYSTEM = "model"
+"""The name of the trained model among the systems; its column in predictions.parquet."""
+
+
+class Split(NamedTuple):
+    """One split as evaluate has it."""
+
+    table: pa.Table
+    """The validated rows."""
+    examples: Arrays
+    """The same rows as `encode` left them."""
 
 
 class Schema(Protocol):
@@ -81,31 +115,103 @@ class Model(Protocol):
     def load(self, folder: Path) -> Any:
         """A trained model, as `predict` takes it."""
 
-    def predict(self, model: Any, examples: Any) -> Records:
-        """What a model says of each example."""
+    def predict(self, model: Any, examples: Arrays) -> Outputs:
+        """What a model says of each example; `examples` is a split as `encode` left it."""
 
 
 class Score(Protocol):
-    """score.py, for evaluate, compare and promote: metrics as functions of sums over rows."""
+    """score.py, for evaluate, compare, promote and sweeps: metrics as functions of sums over rows.
+
+    `settings` is what the functions have to know; it is kept in evaluation.json, so that predictions can be read again.
+    """
 
     METRICS: Sequence[Metric]
     """The first is the primary one: it carries the verdict."""
 
-    def row_sums(self, answers: Any, records: Any) -> Floats:
-        """What each row adds to the sums, (n, columns)."""
+    RATE: str
+    """The metric that is a share of rows, 0 or 1 for a single one: what is right, in slices and in McNemar's test."""
 
-    def metrics(self, sums: Floats) -> Mapping[str, Floats]:
+    TARGET: str
+    """Our column of the truth."""
+
+    def settings(self, params: Any) -> Facts:
+        """What the functions below have to know, from params.yaml."""
+
+    def comparable(self, outputs: Outputs, settings: Facts) -> tuple[Outputs, Facts]:
+        """Both in a form that two revisions share: of equal settings in another order the same."""
+
+    def row_sums(self, targets: Targets, outputs: Outputs, settings: Facts) -> Floats:
+        """What each row adds to the sums, (n, columns); raise ValueError where outputs are none of this task."""
+
+    def metrics(self, sums: Floats, settings: Facts) -> Mapping[str, Floats]:
         """Each metric, (...), of sums (..., columns)."""
 
 
 class Baselines(Protocol):
-    """baselines.py, for evaluate and report: what the model has to beat."""
+    """baselines.py, for evaluate: what the model has to beat."""
 
-    BASELINES: Mapping[str, str]
-    """Each system's name, and what it is in words; from the strongest to the weakest."""
+    BASELINES: Sequence[System]
+    """From the strongest to the weakest."""
 
     REFERENCE: str
     """The one that the verdict is against."""
+
+    def predict(self, splits: Mapping[str, Split], params: Any) -> Mapping[str, Mapping[str, Outputs]]:
+        """What each baseline, fitted on train, says of the rows of each split but train: by system, then by split."""
+
+
+class Panels(Protocol):
+    """panels.py, for evaluate: where the model errs, as the report shows it."""
+
+    def slices(self, split: Split) -> Mapping[str, tuple[Sequence[str], Sequence[str]]]:
+        """Slices beside those by the user's columns: by name, the value of each row, and all values in order."""
+
+    def panels(self, split: Split, outputs: Outputs, sums: Any, params: Any) -> Sequence[Any]:
+        """What to show of the model on a split (evaluation.panels.Panel); `sums` is its evaluation.estimates.Sums."""
+
+
+class Card(Protocol):
+    """card.py, for report: what the model card says of a model of this task."""
+
+    PIPELINE: str
+    """The task's name on Hugging Face's Hub."""
+
+    LIBRARY: str
+    """By which the model is loaded."""
+
+    HUB_METRICS: Mapping[str, str]
+    """Our metrics that the Hub knows, by the Hub's names."""
+
+    def describe(self, params: Any) -> str:
+        """How a sentence on what it is begins: Markup of Markdown, with words of others in code spans."""
+
+    def usage(self, params: Any) -> str:
+        """How to load it, as Markup of Markdown."""
+
+
+class Serve(Protocol):
+    """serve.py, for promotion and serving: rows as they come to answers, the way evaluate's rows went."""
+
+    def config(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """How rows are treated, from a revision's params.yaml as it is written; raise KeyError where that lacks it."""
+
+    def load(self, folder: Path, config: Mapping[str, Any]) -> Any:
+        """A model and all that its rows need; raise InputError where it is damaged or wants to run code of its own."""
+
+    def refuse(self, model: Any, rows: Rows) -> None:
+        """Raise InputError that names the first row that no answer can be given to."""
+
+    def predict(self, model: Any, rows: Rows) -> Outputs:
+        """As `Model.predict`; called by one thread at a time."""
+
+    def answers(self, model: Any, outputs: Outputs) -> Mapping[str, Sequence[Any]]:
+        """The columns of an answer."""
+
+    def signature(self, model: Any) -> tuple[Any, Any]:
+        """Of what comes in and what goes out, as mlflow.types.Schema."""
+
+    def examples(self, model: Any) -> Rows:
+        """Made-up rows, the same for the same model, by whose outputs a changed environment is known."""
 
 
 Role = TypeVar("Role")

@@ -1,137 +1,148 @@
 """Evaluate: measure the model and its baselines on every split but train, and say whether the model adds anything.
 
-in   data/tokenized/       arrays, processor and labels, from tokenize
-     data/validated/       texts, groups and slice columns, from validate
+in   data/tokenized/       arrays, from tokenize
+     data/validated/       rows, groups and slice columns, from validate
      models/model/         from train
-     models/base/          the shell, from fetch
-out  reports/evaluate/     predictions.parquet: every system's probabilities (bonafide.evaluation.predictions)
-                           evaluation.json: metrics with intervals, comparisons, slices, errors, verdict
-                           confusion.csv, calibration.csv: the model on test, to plot
+     models/base/          from fetch, for baselines
+out  reports/evaluate/     predictions.parquet: every system's outputs (bonafide.evaluation.predictions)
+                           rows.parquet: each row's slices and a hash of its inputs (bonafide.evaluation.row_facts)
+                           evaluation.json: metrics with intervals, comparisons, slices, panels, verdict
+                           scatter.csv: the first scatter plot of the model on test
      reports/evaluate.json metrics
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 
 from bonafide.datasets import ragged
-from bonafide.datasets.ragged import LEADING, Tokens
-from bonafide.evaluation import predictions
-from bonafide.evaluation.estimates import sum_up
-from bonafide.evaluation.predictions import Predictions
-from bonafide.evaluation.slices import cut
-from bonafide.evaluation.split_summary import describe, describe_slice, worst_errors
+from bonafide.datasets.ragged import LEADING
+from bonafide.evaluation import predictions, row_facts
+from bonafide.evaluation.estimates import Sums, sum_up
+from bonafide.evaluation.predictions import Predictions, to_numpy
+from bonafide.evaluation.slices import Slice, cut
+from bonafide.evaluation.split_summary import differences, summarise, summarise_slice
 from bonafide.evaluation.verdict import judge
 from bonafide.params.sections import Params, slice_columns
 from bonafide.project.arrays import Metrics
 from bonafide.project.errors import InputError
-from bonafide.project.files import read_json, write_csv, write_json
-from bonafide.project.paths import EVALUATION, PREDICTIONS, TOKENIZED, VALIDATED
+from bonafide.project.files import write_csv, write_json
+from bonafide.project.paths import EVALUATION, MODEL, PREDICTIONS, ROWS, TOKENIZED, VALIDATED
 from bonafide.project.randomness import generator
-from bonafide.protocol import Score, load
+from bonafide.protocol import MODEL_SYSTEM, Baselines, Model, Panels, Score, Split, System, load
 from bonafide.stage import run_stage
-from bonafide.tasks.classification import systems
 
 Facts = dict[str, Any]
 
 JUDGED = "test"
-SHORT = ("accuracy", "f1_macro")  # the baselines' metrics in reports/evaluate.json; evaluation.json has all
-CONFUSION, CALIBRATION = PREDICTIONS.with_name("confusion.csv"), PREDICTIONS.with_name("calibration.csv")
+SCATTER = PREDICTIONS.with_name("scatter.csv")
 
 
 def evaluate(params: Params) -> Metrics:
-    """Predict with every system, store the probabilities, and measure what was stored."""
-    task = load(params.task.name, Score)
-    labels: list[str] = read_json(TOKENIZED / "labels.json")
-    tokens = {split: ragged.read_tokens(TOKENIZED / split) for split in ragged.read_splits(TOKENIZED)}
-    tables = {split: read_table(split, found) for split, found in tokens.items()}
+    """Predict with every system, store that, and measure what was stored."""
+    target = load(params.task.name, Score).TARGET
+    inputs = [name for name in params.task.columns if name != target]
+    splits = {name: read_split(name) for name in ragged.read_splits(TOKENIZED)}
     with threadpool_limits(params.threads):
-        predictions.write(PREDICTIONS, labels, predict(tokens, tables, len(labels)))
-        stored = predictions.read(PREDICTIONS, labels)
-        evaluation = measure(params, task, labels, stored, tokens, tables)
+        predictions.write(PREDICTIONS, target, predict(splits, params))
+        stored = predictions.read(PREDICTIONS, target)
+        slices = {name: cut_up(splits[name], params) for name in stored}
+        evaluation = measure(params, splits, stored, slices)
     write_json(EVALUATION, evaluation)
-    write_plots(stored[JUDGED], labels, evaluation["splits"][JUDGED]["calibration"])
+    row_facts.write(ROWS, {name: row_facts.table(splits[name].table, inputs, slices[name]) for name in stored})
+    write_scatter(evaluation["splits"][JUDGED]["panels"])
     return flatten(evaluation)
 
 
-def read_table(split: str, tokens: Tokens) -> pa.Table:
-    """A split's validated rows; raise InputError where they are not the tokenized ones."""
-    path = VALIDATED / f"{split}.parquet"
+def read_split(name: str) -> Split:
+    """A split's validated rows and its arrays; raise InputError where they are not of the same rows."""
+    path, examples = VALIDATED / f"{name}.parquet", ragged.read(TOKENIZED / name)
     table = pq.read_table(path)
-    if table["id"].to_pylist() != tokens.ids.tolist():
-        raise InputError(f"{path}: holds other rows than {TOKENIZED / split}: run dvc repro")
-    return table
+    if table["id"].to_pylist() != examples["ids"].tolist():
+        raise InputError(f"{path}: holds other rows than {TOKENIZED / name}: run dvc repro")
+    return Split(table, examples)
 
 
-def predict(tokens: Mapping[str, Tokens], tables: Mapping[str, pa.Table], classes: int) -> dict[str, Predictions]:
-    """Every system's probabilities, split by split."""
-    texts = {split: table["text"].to_pylist() for split, table in tables.items()}
-    found = systems.predict(tokens, texts, classes)
+def predict(splits: Mapping[str, Split], params: Params) -> dict[str, Predictions]:
+    """What every system says of every row, split by split."""
+    task, target = load(params.task.name, Model), load(params.task.name, Score).TARGET
+    model = task.load(MODEL)
+    evaluated = {name: split for name, split in splits.items() if name != "train"}
+    ours = {name: task.predict(model, split.examples) for name, split in evaluated.items()}
+    systems = {MODEL_SYSTEM: ours, **load(params.task.name, Baselines).predict(splits, params)}
     return {
-        split: Predictions(
-            ids=tables[split]["id"].to_pylist(),
-            groups=tables[split]["group"].to_pylist(),
-            labels=tokens[split].labels,
-            systems={system: by_split[split] for system, by_split in found.items()},
+        name: Predictions(
+            ids=split.table["id"].to_pylist(),
+            groups=split.table["group"].to_pylist(),
+            targets=to_numpy(split.table[target]),
+            systems={system: outputs[name] for system, outputs in systems.items()},
         )
-        for split in tokens
-        if split != "train"
+        for name, split in evaluated.items()
     }
+
+
+def cut_up(split: Split, params: Params) -> list[Slice]:
+    """The slices of a split: by the user's columns, and by what the task knows of its rows."""
+    chosen = slice_columns(params.data.slices, params.task.columns).values()
+    return cut(split.table, [*chosen], load(params.task.name, Panels).slices(split))
 
 
 def measure(
-    params: Params,
-    task: Any,
-    labels: Sequence[str],
-    stored: Mapping[str, Predictions],
-    tokens: Mapping[str, Tokens],
-    tables: Mapping[str, pa.Table],
+    params: Params, splits: Mapping[str, Split], stored: Mapping[str, Predictions], slices: Mapping[str, list[Slice]]
 ) -> Facts:
     """All of evaluation.json."""
-    (primary, direction), seed, chosen = task.PRIMARY_METRIC, params.seed, params.evaluate
-    sums = {
-        split: sum_up(found, chosen.calibration_bins, chosen.bootstrap_samples, generator(seed, split))
-        for split, found in stored.items()
-    }
-    facts: dict[str, Facts] = {}
-    for split, found in stored.items():
-        table = tables[split]
-        pieces = cut(table, [*slice_columns(params.data.slices, ("text", "label")).values()], tokens[split].lengths)
-        facts[split] = describe(split, found, sums[split], labels, primary, chosen.calibration_bins, seed)
-        facts[split]["held_out"] = split not in LEADING
-        facts[split]["slices"] = [describe_slice(p, sums[split]["model"], chosen.min_slice_rows) for p in pieces]
-        facts[split]["errors"] = worst_errors(found, table["text"], labels) if split == JUDGED else []
-    judged, sign = sums[JUDGED], 1 if direction == "max" else -1
-    compared = facts[JUDGED]["comparisons"]["shell"]
+    score, baselines = load(params.task.name, Score), load(params.task.name, Baselines)
+    systems = (System(MODEL_SYSTEM, "the model", "training it"), *baselines.BASELINES)
+    sums = {name: sum_split(params, name, found) for name, found in stored.items()}
+    metrics = partial(score.metrics, settings=score.settings(params))
+    against = {name: differences(name, sums[name], score, metrics, params.seed) for name in stored}
+    facts = {}
+    for name, found in stored.items():
+        model, least = sums[name][MODEL_SYSTEM], params.evaluate.min_slice_rows
+        panels = load(params.task.name, Panels).panels(splits[name], found.systems[MODEL_SYSTEM], model, params)
+        facts[name] = {
+            **summarise(found, sums[name], against[name], score, metrics),
+            "held_out": name not in LEADING,
+            "slices": [summarise_slice(piece, model, score, metrics, least) for piece in slices[name]],
+            "panels": [panel for panel in panels if name == JUDGED or panel["kind"] != "samples"],
+        }
+    reference, groups = next(one for one in systems if one.name == baselines.REFERENCE), stored[JUDGED].groups
+    decisive = against[JUDGED][reference.name]
     return {
-        "primary": primary,
-        "labels": list(labels),
-        "systems": list(judged),
-        "headline": list(facts[JUDGED]["systems"]["model"]),
+        "task": params.task.name,
+        "settings": score.settings(params),
+        "metrics": [metric._asdict() for metric in score.METRICS],
+        "rate": score.RATE,
+        "systems": [system._asdict() for system in systems],
         "splits": facts,
-        "verdict": judge(JUDGED, compared, judged["model"], judged["shell"], chosen.margin, sign),
+        "verdict": judge(score.METRICS[0], JUDGED, decisive, reference, groups, params.evaluate.margin),
     }
 
 
-def write_plots(judged: Predictions, labels: Sequence[str], calibration: Sequence[Facts]) -> None:
-    """Tables for `dvc plots`: label and prediction of each test row by name, and the calibration bins."""
-    predicted = judged.systems["model"].argmax(axis=1)
-    names = ((labels[label], labels[prediction]) for label, prediction in zip(judged.labels, predicted, strict=True))
-    write_csv(CONFUSION, ("label", "prediction"), names)
-    columns = ("confidence", "accuracy", "rows")
-    write_csv(CALIBRATION, columns, [[row[column] for column in columns] for row in calibration])
+def sum_split(params: Params, name: str, found: Predictions) -> dict[str, Sums]:
+    """The sums of every system on a split, and of resamples of its groups."""
+    score = load(params.task.name, Score)
+    settings = score.settings(params)
+    rows = {system: score.row_sums(found.targets, out, settings) for system, out in found.systems.items()}
+    return sum_up(rows, found.groups, params.evaluate.bootstrap_samples, generator(params.seed, name))
+
+
+def write_scatter(panels: list[Facts]) -> None:
+    """The first scatter plot as a table for `dvc plots`."""
+    points: list[Facts] = next((panel["points"] for panel in panels if panel["kind"] == "scatter"), [])
+    write_csv(SCATTER, ("x", "y"), [(point["x"], point["y"]) for point in points])
 
 
 def flatten(evaluation: Facts) -> Metrics:
-    """`<split>/<metric>` of the model and `<split>/<baseline>/<metric>` of the baselines."""
+    """`<split>/<metric>` of the model; `<split>/<baseline>/<metric>` of the primary metric and the rate."""
     flat: Metrics = {}
+    short = {evaluation["metrics"][0]["name"], evaluation["rate"]}
     for split, facts in evaluation["splits"].items():
         for system, metrics in facts["systems"].items():
-            prefix = split if system == "model" else f"{split}/{system}"
-            shown = metrics if system == "model" else SHORT
+            prefix, shown = (split, metrics) if system == MODEL_SYSTEM else (f"{split}/{system}", short)
             flat |= {f"{prefix}/{metric}": metrics[metric]["value"] for metric in shown}
     return flat
 

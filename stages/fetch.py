@@ -17,7 +17,7 @@ from bonafide.params.pins import Link
 from bonafide.params.sections import Params
 from bonafide.project.arrays import Metrics
 from bonafide.project.console import say
-from bonafide.project.files import sha256, write_json
+from bonafide.project.files import sha256, write_json, write_text
 from bonafide.project.paths import BASE_MODEL, RAW_TABLE, SOURCES
 from bonafide.protocol import Base, load
 from bonafide.sources.base_model import fetch_base_model
@@ -56,7 +56,7 @@ def place_base_model(params: Params) -> dict[str, Any] | None:
         return fetch_base_model(params.model, BASE_MODEL, check)
     check(None)
     shutil.rmtree(BASE_MODEL, ignore_errors=True)
-    BASE_MODEL.mkdir(parents=True)
+    write_text(BASE_MODEL / "none.txt", "This job has no base model.\n")  # DVC warns of an empty folder
     return None
 
 

@@ -7,7 +7,7 @@ in   reports/evaluate/evaluation.json   from evaluate
      reports/train/history.csv          from train
      requirements.lock                  its hash only
 out  reports/index.html     the page: self-contained, script-free
-     reports/report.md      the pull-request comment: no texts
+     reports/report.md      the pull-request comment: no words of the data
      reports/model_card.md  in Hugging Face's format
      reports/report.json    metrics
 
@@ -24,11 +24,95 @@ from bonafide.params.sections import Params
 from bonafide.project.arrays import Metrics
 from bonafide.project.files import read_json, sha256, write_text
 from bonafide.project.paths import EVALUATION, FINDINGS, HISTORY, LOCK, REPORTS, SOURCES, TRUNCATION
+from bonafide.protocol import Card, load
 from bonafide.reporting import figures
 from bonafide.reporting.html import render
 from bonafide.stage import run_stage
 
 Facts = dict[str, Any]
+
+PAGES = {"report.html": "index.html", "report.md": "report.md", "model_card.md": "model_card.md"}
+
+
+def report(params: Params) -> Metrics:
+    """Write the page, the comment and the card; return the verdict's difference and whether the reference is beaten."""
+    evaluation, findings = read_json(EVALUATION), read_json(FINDINGS)
+    verdict, card = evaluation["verdict"], load(params.task.name, Card)
+    split = evaluation["splits"][verdict["split"]]
+    context: Facts = {
+        "task": params.task.name,
+        "evaluation": evaluation,
+        "primary": evaluation["metrics"][0],
+        "rate": by_name(evaluation["metrics"], evaluation["rate"]),
+        "reference": by_name(evaluation["systems"], verdict["against"]),
+        "verdict": verdict,
+        "split": split,
+        "held_out": {name: facts for name, facts in evaluation["splits"].items() if facts["held_out"]},
+        "findings": findings,
+        "tokens": read_json(TRUNCATION),
+        "provenance": provenance(params),
+        "card": {"description": card.describe(params), "usage": card.usage(params), "hub": card.HUB_METRICS},
+        "pipeline": card.PIPELINE,
+        "library": card.LIBRARY,
+        "draw": draw(evaluation, findings, params.report.worst_errors),
+        "in_order": figures.in_order,
+        "weakest": figures.weakest,
+    }
+    for template, path in PAGES.items():
+        write_text(REPORTS / path, render(template, **context))
+    return {
+        "report/verdict_difference": verdict["difference"],
+        "report/beats_reference": float(verdict["outcome"] == "improved"),
+    }
+
+
+def by_name(named: list[Facts], name: str) -> Facts:
+    """The metric or system of a name."""
+    return next(one for one in named if one["name"] == name)
+
+
+def draw(evaluation: Facts, findings: Facts, worst_errors: int) -> Facts:
+    """Every figure of the page, and every table's rows."""
+    verdict, primary, rate = evaluation["verdict"], evaluation["metrics"][0], evaluation["rate"]
+    split = evaluation["splits"][verdict["split"]]
+    tables = [panel for panel in split["panels"] if panel["kind"] == "table"]
+    samples = [panel for panel in split["panels"] if panel["kind"] == "samples" and panel["rows"][:worst_errors]]
+    reasons = sorted(findings["quarantine"].items(), key=lambda reason: (-reason[1], reason[0]))
+    return {
+        "ladders": {
+            name: figures.systems_ladder(facts, evaluation["systems"], primary["name"], f"{primary['words']} on {name}")
+            for name, facts in evaluation["splits"].items()
+        },
+        "training": figures.training(figures.read_history(HISTORY), primary["name"], primary["words"]),
+        "charts": [(panel, figures.draw(panel)) for panel in split["panels"] if panel["kind"] in figures.CHARTS],
+        "tables": [(panel, figures.cells(panel)) for panel in tables],
+        "samples": [(panel, figures.cells(panel, worst_errors)) for panel in samples],
+        "slice_rate": figures.interval_cell(
+            [one[rate] for one in split["slices"]], split["systems"]["model"][rate]["value"]
+        ),
+        "data": [(panel, figures.draw(panel)) for panel in findings["figures"] if figures.is_plain(panel)],
+        "quarantine": figures.draw({"kind": "bars", "title": "Rows set aside by reason", "rows": reasons[:12]})
+        if reasons
+        else "",
+    }
+
+
+def provenance(params: Params) -> Facts:
+    """Hash everything that the figures follow from, but for the code."""
+    sources = read_json(SOURCES)
+    base = sources["model"]
+    return {
+        **sources,
+        "license_id": license_id(base["license"] if base else None),
+        "params": hash_params(params),
+        "lock": sha256(LOCK),
+    }
+
+
+def license_id(license_: str | None) -> str:
+    """Turn what the base model states into what Hugging Face's card takes: an identifier, `other` or `unknown`."""
+    stated = (license_ or "unknown").lower()
+    return stated if re.fullmatch(r"[a-z0-9][a-z0-9.+-]{0,40}", stated) else "other"
 
 
 def hash_params(params: Params) -> str:
@@ -46,83 +130,6 @@ def hash_params(params: Params) -> str:
         "report": params.report,
     }
     return hashlib.sha256(json.dumps(shaping, sort_keys=True, default=vars).encode()).hexdigest()
-
-
-def provenance(params: Params) -> Facts:
-    """Hash everything that the figures follow from, but for the code."""
-    sources = read_json(SOURCES)
-    return {
-        **sources,
-        "license_id": license_id(sources["model"]["license"]),
-        "params": hash_params(params),
-        "lock": sha256(LOCK),
-    }
-
-
-def license_id(license_: str | None) -> str:
-    """Turn what the base model states into what Hugging Face's card takes: an identifier, `other` or `unknown`."""
-    stated = (license_ or "unknown").lower()
-    return stated if re.fullmatch(r"[a-z0-9][a-z0-9.+-]{0,40}", stated) else "other"
-
-
-def draw(evaluation: Facts, findings: Facts) -> Facts:
-    """Every figure of the page."""
-    verdict, systems, primary = evaluation["verdict"], evaluation["systems"], evaluation["primary"]
-    split = evaluation["splits"][verdict["split"]]
-    ladders = {
-        name: figures.systems_ladder(facts, systems, primary, f"{figures.name(primary)} on {name}")
-        for name, facts in evaluation["splits"].items()
-    }
-    return {
-        "ladders": ladders,
-        "training": figures.training(figures.read_history(HISTORY), primary),
-        "class_f1": figures.cell(
-            list(split["per_class"].values()), "f1", split["systems"]["model"]["f1_macro"]["value"]
-        ),
-        "slice_accuracy": figures.cell(split["slices"], "accuracy", split["systems"]["model"]["accuracy"]["value"]),
-        "data": figures.data(findings),
-        **figures.errors(split, evaluation["labels"]),
-    }
-
-
-def worst(errors: list[Facts], limit: int) -> list[Facts]:
-    """The wrong predictions that the model was surest of; ties by id."""
-    return sorted(errors, key=lambda error: (-error["probability"], str(error["id"])))[:limit]
-
-
-def report(params: Params) -> Metrics:
-    """Write the page, the comment and the card; return the verdict's difference and whether the shell is beaten."""
-    evaluation, findings = read_json(EVALUATION), read_json(FINDINGS)
-    verdict = evaluation["verdict"]
-    split = evaluation["splits"][verdict["split"]]
-    context: Facts = {
-        "task": params.task,
-        "model": params.model,
-        "labels": evaluation["labels"],
-        "evaluation": evaluation,
-        "verdict": verdict,
-        "split": split,
-        "held_out": {name: facts for name, facts in evaluation["splits"].items() if facts["held_out"]},
-        "errors": worst(split["errors"], params.report.worst_errors),
-        "findings": findings,
-        "tokens": read_json(TRUNCATION),
-        "provenance": provenance(params),
-        "draw": draw(evaluation, findings),
-        "max_length": getattr(params.tokenize, "max_length", 0),
-        "name": figures.name,
-        "in_order": figures.in_order,
-        "weakest": figures.weakest,
-    }
-    for template, path in (
-        ("report.html", "index.html"),
-        ("report.md", "report.md"),
-        ("model_card.md", "model_card.md"),
-    ):
-        write_text(REPORTS / path, render(template, **context))
-    return {
-        "report/verdict_difference": verdict["difference"],
-        "report/beats_shell": float(verdict["outcome"] == "beats the shell"),
-    }
 
 
 if __name__ == "__main__":

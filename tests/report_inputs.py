@@ -11,13 +11,26 @@ from bonafide.project.paths import EVALUATION, FINDINGS, HISTORY, LOCK, SOURCES,
 
 Facts = dict[str, Any]
 LABELS = ("negative", "positive")
-HEADLINE = ("accuracy", "f1_macro", "mcc", "log_loss", "brier", "calibration_error")
-VALUES = {
-    "model": (0.889, 0.884, 0.769, 0.287, 0.083, 0.021),
-    "shell": (0.797, 0.791, 0.583, 0.446, 0.143, 0.031),
-    "tfidf": (0.824, 0.818, 0.637, 0.413, 0.130, 0.044),
-    "majority": (0.528, 0.346, 0.0, 0.692, 0.249, 0.004),
+HEADLINE = {
+    "f1_macro": "macro F1",
+    "accuracy": "accuracy",
+    "mcc": "MCC",
+    "log_loss": "log-loss",
+    "brier": "Brier score",
+    "calibration_error": "calibration error",
 }
+VALUES = {
+    "model": (0.884, 0.889, 0.769, 0.287, 0.083, 0.021),
+    "shell": (0.791, 0.797, 0.583, 0.446, 0.143, 0.031),
+    "tfidf": (0.818, 0.824, 0.637, 0.413, 0.130, 0.044),
+    "majority": (0.346, 0.528, 0.0, 0.692, 0.249, 0.004),
+}
+SYSTEMS = [
+    {"name": "model", "words": "the model", "meaning": "training it"},
+    {"name": "shell", "words": "the shell", "meaning": "the base model as it came"},
+    {"name": "tfidf", "words": "TF-IDF", "meaning": "counting words"},
+    {"name": "majority", "words": "majority class", "meaning": "always saying how common each class is"},
+]
 TEXTS = (
     "not a film to be seen twice, but the once is worth every minute of it",
     "the battery lasts, if you never turn it on",
@@ -66,7 +79,7 @@ def calibration() -> list[Facts]:
     means = (0.61, 0.76, 0.86, 0.92, 0.953, 0.971, 0.98, 0.986, 0.991, 0.995)
     hits = (0.58, 0.73, 0.83, 0.905, 0.942, 0.95, 0.971, 0.985, 0.99, 0.993)
     return [
-        {"rows": 137 + i % 2, "confidence": c, "accuracy": a, "low": a - 0.09 * (1.1 - a), "high": min(a + 0.05, 1)}
+        {"rows": 137 + i % 2, "x": c, "y": a, "low": a - 0.09 * (1.1 - a), "high": min(a + 0.05, 1)}
         for i, (c, a) in enumerate(zip(means, hits, strict=True))
     ]
 
@@ -80,39 +93,58 @@ def split(words: Sequence[str], labels: Sequence[str], *, drop: float, held_out:
         }
         for system, values in VALUES.items()
     }
-    size = len(labels)
-    per_class = {
-        label: {"rows": 650 + 77 * i} | {m: measure(0.88 - 0.3 * i / size) for m in ("precision", "recall", "f1")}
-        for i, label in enumerate(labels)
-    }
     slices = [
         slice_of(*row)
         for row in (*SLICES, *((word, other, 64, 0.8) for word, other in zip(words, words[::-1], strict=True)))
-    ]
-    errors = [
-        {
-            "id": word if word in words else f"{211 + 37 * i}_{i}",
-            "text": word,
-            "label": labels[i % size],
-            "prediction": labels[(i + 1) % size],
-            "probability": 0.995 - i / 97,
-        }
-        for i, word in enumerate([*words, *TEXTS])
     ]
     return {
         "rows": 1377,
         "groups": 412,
         "held_out": held_out,
         "systems": systems,
-        "per_class": per_class,
-        "confusion": [
-            [600 - 9 * i if i == j else (75 if size < 4 else (i * j) % 7) for j in range(size)] for i in range(size)
-        ],
-        "calibration": calibration(),
         "slices": slices,
-        "errors": errors,
+        "panels": panels(words, labels),
         "comparisons": {"shell": comparison(0.093), "tfidf": comparison(0.066), "majority": comparison(0.538)},
     }
+
+
+def panels(words: Sequence[str], labels: Sequence[str]) -> list[Facts]:
+    """One of each kind."""
+    size = len(labels)
+    errors = [[w, labels[i % size], labels[(i + 1) % size], 0.995 - i / 97] for i, w in enumerate([*words, *TEXTS])]
+    counts = [[600 - 9 * i if i == j else (75 if size < 4 else (i * j) % 7) for j in range(size)] for i in range(size)]
+    scores = [measure(0.88 - 0.3 * i / size) for i in range(size)]
+    return [
+        {"kind": "matrix", "title": "Confusion", "caption": "Rows by true and predicted class", "x": "predicted"}
+        | {"y": "true", "names": list(labels), "counts": counts},
+        {"kind": "scatter", "title": "Calibration", "caption": "Confidence against accuracy", "x": "confidence"}
+        | {"y": "accuracy", "diagonal": True, "points": calibration()},
+        {"kind": "scatter", "title": "Plain", "caption": "Predicted against true", "x": "true", "y": "predicted"}
+        | {"points": [{"x": 3e5 + 2e4 * i, "y": 3.1e5 + 1.9e4 * i} for i in range(40)]},
+        {
+            "kind": "histogram",
+            "title": "Errors",
+            "caption": "Predicted less true",
+            "edges": [-1, 0, 1],
+            "counts": [3, 5],
+        },
+        {"kind": "table", "title": "By class", "caption": "The dashed line is the macro F1", "mark": 0.8}
+        | {
+            "columns": columns(Class="name", Rows="count", Recall="estimate", F1="interval"),
+            "rows": [[label, 650, one, one] for label, one in zip(labels, scores, strict=True)],
+        },
+        {"kind": "samples", "title": "The surest mistakes", "caption": "Wrong predictions"}
+        | {
+            "columns": columns(Text="text", True_="name", Predicted="name", Sure="percent"),
+            "rows": errors,
+            "ids": [*words, *(f"{211 + 37 * i}_{i}" for i in range(len(TEXTS)))],
+        },
+    ]
+
+
+def columns(**kinds: str) -> list[Facts]:
+    """Columns of a table by their titles."""
+    return [{"title": title.strip("_"), "kind": kind} for title, kind in kinds.items()]
 
 
 def evaluation(
@@ -131,7 +163,10 @@ def evaluation(
         "a difference of 0.093 (95% interval 0.069 to 0.116)."
     )
     verdict = {
-        "outcome": "beats the shell",
+        "outcome": "improved",
+        "against": "shell",
+        "alpha": 0.05,
+        "interval": [0.069, 0.116],
         "sentence": sentence,
         "metric": "f1_macro",
         "split": "test",
@@ -142,10 +177,13 @@ def evaluation(
         "margin": 0.01,
     }
     return {
-        "primary": "f1_macro",
-        "labels": list(labels),
-        "systems": list(VALUES),
-        "headline": list(HEADLINE),
+        "metrics": [
+            {"name": name, "words": words, "higher_is_better": name in ("f1_macro", "accuracy", "mcc")}
+            for name, words in HEADLINE.items()
+        ],
+        "rate": "accuracy",
+        "settings": {"labels": list(labels)},
+        "systems": SYSTEMS,
         "splits": splits,
         "verdict": verdict,
     }
@@ -168,14 +206,14 @@ def findings(labels: Sequence[str], names: Sequence[str], words: Sequence[str]) 
         "rows": 14313,
         "quarantined": 62,
         "checks": [{"name": "no control characters", "passed": True}, {"name": "label balance", "passed": False}],
-        "splits": {
-            name: {label: 4000 // (1 + i) + 7 * j for j, label in enumerate(labels)} for i, name in enumerate(names)
-        },
+        "splits": {name: 4000 // (1 + i) for i, name in enumerate(names)},
         "quarantine": reasons | dict.fromkeys(words, 3),
-        "lengths": {
-            "edges": [0, 40, 80, 120, 160, 200, 240, 280],
-            "counts": [1200, 3900, 4100, 2300, 900, 210, 40],
-        },
+        "figures": [
+            {"kind": "bars", "title": "Rows in each split", "rows": [[name, 4000] for name in names]},
+            {"kind": "grouped_bars", "title": "Share of each label", "groups": list(names)}
+            | {"series": {label: [1 / len(labels)] * len(names) for label in labels}},
+            {"kind": "histogram", "title": "Characters per text", "edges": [0, 40, 80], "counts": [1200, 3900]},
+        ],
     }
 
 
@@ -207,7 +245,7 @@ def sources(word: str) -> Facts:
 
 def write_inputs(root: Path, facts: Facts, words: Sequence[str] = ()) -> None:
     """Write all the files that the report reads below `root`, the repository's root of a test."""
-    labels, names = facts["labels"], ["train", *facts["splits"]]
+    labels, names = facts["settings"]["labels"], ["train", *facts["splits"]]
     write_json(root / EVALUATION, facts)
     write_json(root / FINDINGS, findings(labels, names, words))
     write_json(root / SOURCES, sources(words[0] if words else ""))

@@ -36,8 +36,8 @@ FLOORS = (  # from top to bottom: a module imports its own room and those below
     ("forward", "quality"),
     ("stage",),
     ("tracking",),
-    ("evaluation", "protocol", "reporting", "sources"),
-    ("datasets", "pretrained"),
+    ("evaluation", "reporting", "sources"),
+    ("datasets", "pretrained", "protocol"),
     ("params",),
     ("project",),
 )

@@ -18,8 +18,8 @@ def compare(
     as_markdown: Annotated[bool, typer.Option("--markdown", help="for a pull request")] = False,
 ) -> None:
     """Compare two models on the rows that both have predicted; exit with 1 where the gate of params.yaml fails."""
+    from bonafide.comparison.compare import compare as judge
     from bonafide.comparison.markdown_table import render
-    from bonafide.comparison.verdict import compare as judge
     from bonafide.params.load import load_params
     from bonafide.provenance.revisions import resolve, workspace
 
@@ -67,14 +67,13 @@ def table(facts: Facts, kind: str) -> Any:
 
     from bonafide.project.console import printable
     from bonafide.project.numbers import count, score, signed
-    from bonafide.reporting.figures import name
 
     whole = kind == "metrics"
     level = f"difference ({100 * (1 - facts['verdict']['alpha']):g}%)" if whole else "difference"
     titles = [*(["metric"] if whole else ["slice", "rows"]), "base", "head", level, "p", "outcome"]
     made = Table(*(Column(title, no_wrap=title != "slice") for title in titles), box=SIMPLE_HEAD, pad_edge=False)
     for row in facts[kind]:
-        called = [name(row["name"])] if whole else [f"{row['column']} {row['value']}", count(row["rows"])]
+        called = [row["words"]] if whole else [f"{row['column']} {row['value']}", count(row["rows"])]
         interval = f" ({signed(row['low'])}, {signed(row['high'])})" if whole else ""
         difference = signed(row["difference"]) + interval
         p_value = f"{row.get('adjusted', row['p_value']):.2g}"

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from bonafide.project.numbers import count, score, signed
-from bonafide.reporting.figures import name
 from bonafide.reporting.markdown import code, prose
 
 Facts = dict[str, Any]
@@ -30,9 +29,7 @@ def metrics(facts: Facts) -> str:
     """The table of metrics, under the names of the two revisions."""
     level = f"difference ({100 * (1 - facts['verdict']['alpha']):g}% interval)"
     header = ("metric", str(code(facts["base"]["name"])), str(code(facts["head"]["name"])), level, "outcome")
-    return table(
-        header, ([str(prose(name(m["name"]))), *value_cells(m), m["outcome"]] for m in facts["metrics"]), numbers=3
-    )
+    return table(header, ([str(prose(m["words"])), *value_cells(m), m["outcome"]] for m in facts["metrics"]), numbers=3)
 
 
 def value_cells(facts: Facts) -> list[str]:

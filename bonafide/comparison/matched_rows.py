@@ -9,19 +9,24 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from bonafide.evaluation import predictions
+from bonafide.evaluation import predictions, row_facts
 from bonafide.evaluation.predictions import Predictions
-from bonafide.evaluation.slices import Slice, cut
-from bonafide.project.arrays import Floats, Ints
+from bonafide.evaluation.slices import Slice
+from bonafide.project.arrays import Ints
 from bonafide.project.errors import InputError
-from bonafide.project.paths import EVALUATION, PREDICTIONS, TOKENIZED, VALIDATED
+from bonafide.project.paths import EVALUATION, PREDICTIONS, ROWS
+from bonafide.protocol import MODEL_SYSTEM, Facts, Outputs, Score, Targets, load
 from bonafide.provenance.revisions import Revision
 
-NOT_OURS = (pa.ArrowException, LookupError, RecursionError, TypeError, ValueError)  # what a file of others raises
-SYSTEM = "model"
-OWN = ("id", "text", "label", "group")  # columns of a validated table; the others are the slices
+NOT_OURS = (
+    pa.ArrowException,
+    ImportError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)  # what others' files raise
 
 
 @dataclass(frozen=True)
@@ -29,14 +34,16 @@ class Side:
     """What a revision's model predicted on one split."""
 
     name: str
-    primary: str
-    classes: list[str]
-    """By name, so that both sides have one order."""
+    task: str
+    settings: Facts
+    """Of the task's `score`, in its comparable form, as the model's outputs are."""
     split: Predictions
     numbered: bool
     """Whether its ids are but the numbers of rows."""
-    table: pa.Table | None
-    """Its texts and slice columns, row by row; None where they are not at hand."""
+    order: list[tuple[str, str]]
+    """Columns and values of its slices, as its report has them."""
+    facts: pa.Table | None
+    """Its bonafide.evaluation.row_facts, row by row; None where they are not at hand."""
     lacking: str
     """Why not, or ""."""
 
@@ -45,40 +52,41 @@ class Side:
 class Pair:
     """The rows that two revisions share, in an order that depends on their keys alone."""
 
-    primary: str
+    task: str
+    settings: Facts
+    """Of the task's `score`."""
     groups: list[str]
-    labels: Ints
-    """(n,) class indices, as the head has them: the later word on what is right."""
-    base: Floats
-    """(n, classes) probabilities."""
-    head: Floats
+    targets: Targets
+    """(n,) the truth as the head has it: the later word on what is right."""
+    base: Outputs
+    """(n, ...)."""
+    head: Outputs
     slices: list[Slice]
-    """Cut of all of the head's rows, as its report has them; their `rows` are places among the shared ones."""
+    """Those of the head's report; their `rows` are places among the shared ones."""
     unsliced: str
     """Why there are no slices, or ""."""
     counts: dict[str, Any]
-    """Rows that are common, in one revision only, relabelled, with another text (None: not known)."""
+    """Rows that are common, in one revision only, with another target, with other inputs (None: not known)."""
 
 
 def pair(base: Revision, head: Revision, split: str) -> Pair:
-    """Match the rows of `split` by their ids, or by their texts where the ids are but numbers of rows.
+    """Match the rows of `split` by their ids, or by their inputs where the ids are but numbers of rows.
 
-    Raise InputError where a file is missing, the labels differ or fewer than two rows are in both.
+    Raise InputError where a file is missing, the tasks differ or fewer than two rows are in both.
     """
     old, new = read(base, split), read(head, split)
-    if old.classes != new.classes:
-        theirs, ours = (", ".join(map(repr, side.classes[:8])) for side in (old, new))
-        raise InputError(f"{old.name} and {new.name} have different labels: {theirs} and {ours}")
+    refuse_unlike(old, new)
     before, after = match(*keys(old, new))
-    pieces, unsliced = slices(head, new, split, after)
     if len(before) < 2:
         raise InputError(f"{old.name} and {new.name}: {len(before) or 'none'} of their rows of {split} are the same")
+    pieces, unsliced = slices(new, after)
     return Pair(
-        primary=new.primary,
+        task=new.task,
+        settings=new.settings,
         groups=[new.split.groups[row] for row in after],
-        labels=new.split.labels[after],
-        base=old.split.systems[SYSTEM][before],
-        head=new.split.systems[SYSTEM][after],
+        targets=new.split.targets[after],
+        base=old.split.systems[MODEL_SYSTEM][before],
+        head=new.split.systems[MODEL_SYSTEM][after],
         slices=pieces,
         unsliced=unsliced,
         counts=count(old, new, before, after),
@@ -91,45 +99,67 @@ def read(revision: Revision, split: str) -> Side:
     place = f"{revision.name}: {PREDICTIONS}"
     try:
         facts = json.loads(evaluation)
-        labels = [str(label) for label in facts["labels"]]
-        splits = predictions.read(io.BytesIO(content), labels)
+        score = load(str(facts["task"]), Score)
+        splits = predictions.read(io.BytesIO(content), score.TARGET)
         columns = revision.params()["data"]["columns"]
-        primary = str(facts["primary"])
+        order = {
+            name: [(str(one["column"]), str(one["value"])) for one in found["slices"]]
+            for name, found in facts["splits"].items()
+        }
+        settings = facts["settings"]
     except NOT_OURS as error:
         raise InputError(f"{place}: not what evaluate writes ({type(error).__name__}); run: dvc repro") from None
     if split not in splits:
         raise InputError(f"{place}: has no split {split!r}, but {', '.join(splits)}")
-    found = by_name(splits[split], labels, place)
+    found, settings = comparable(splits[split], score, settings, place)
     table, lacking = look_up(revision, split, found.ids)
-    return Side(revision.name, primary, sorted(labels), found, "id" not in columns, table, lacking)
+    return Side(
+        revision.name, facts["task"], settings, found, "id" not in columns, order.get(split, []), table, lacking
+    )
 
 
-def by_name(split: Predictions, labels: Sequence[str], place: str) -> Predictions:
-    """A split with its classes by name, its model alone; raise InputError where that holds no probabilities."""
-    order = sorted(range(len(labels)), key=labels.__getitem__)
-    model = split.systems.get(SYSTEM, np.full((0, 0), np.nan))
-    if not (np.isfinite(model).all() and (model >= 0).all() and model.shape == (len(split.ids), len(labels))):
-        raise InputError(f"{place}: has no probabilities of the {SYSTEM}")
+def comparable(split: Predictions, score: Score, settings: Facts, place: str) -> tuple[Predictions, Facts]:
+    """A split as any revision would have it, its model alone; raise InputError where that is not of the task."""
+    try:
+        outputs, settings = score.comparable(split.systems[MODEL_SYSTEM], settings)
+        score.row_sums(split.targets, outputs, settings)
+    except NOT_OURS as error:
+        raise InputError(f"{place}: the column {MODEL_SYSTEM!r}: {error}") from None
     if None in split.ids or None in split.groups:
         raise InputError(f"{place}: a row has no id or no group")
     if len(set(split.ids)) < len(split.ids):
         twice = Counter(split.ids).most_common(1)[0][0]
         raise InputError(f"{place}: the id {twice[:60]!r} is there twice")
-    return Predictions(split.ids, split.groups, np.argsort(order)[split.labels], {SYSTEM: model[:, order]})
+    return Predictions(split.ids, split.groups, split.targets, {MODEL_SYSTEM: outputs}), settings
+
+
+def refuse_unlike(old: Side, new: Side) -> None:
+    """Raise InputError that names what the sides are of: another task, or another setting of its score."""
+    both = f"{old.name} and {new.name} have different"
+    if old.task != new.task:
+        raise InputError(f"{both} tasks: {old.task} and {new.task}")
+    for key in sorted({*old.settings, *new.settings}):
+        before, after = old.settings.get(key), new.settings.get(key)
+        if before != after:
+            raise InputError(f"{both} {key}: {shown(before)} and {shown(after)}")
+
+
+def shown(value: Any) -> str:
+    """A setting, of a list its first members."""
+    return ", ".join(map(repr, value[:8])) if isinstance(value, list) else repr(value)
 
 
 def look_up(revision: Revision, split: str, ids: Sequence[str]) -> tuple[pa.Table | None, str]:
-    """The validated rows of a split, or why they are not at hand."""
-    path = VALIDATED / f"{split}.parquet"
+    """The facts of a split's rows, or why they are not at hand."""
     try:
-        table = pq.read_table(io.BytesIO(revision.read(path)))
-        if table["id"].to_pylist() == list(ids):
-            return table, ""
+        facts = row_facts.read(io.BytesIO(revision.read(ROWS)), split)
+        if facts["id"].to_pylist() == list(ids):
+            return facts, ""
     except InputError as error:
         return None, str(error)
     except NOT_OURS:
         pass
-    return None, f"{revision.name}: {path} is not the table that was evaluated"
+    return None, f"{revision.name}: {ROWS} is not of the rows that were evaluated"
 
 
 def keys(old: Side, new: Side) -> tuple[list[Any], list[Any]]:
@@ -138,19 +168,19 @@ def keys(old: Side, new: Side) -> tuple[list[Any], list[Any]]:
         return old.split.ids, new.split.ids
     found = []
     for side in (old, new):
-        if side.table is None:
-            raise InputError(f"rows without ids are matched by their texts, but {side.lacking}")
-        found.append(numbered(side.table["text"].to_pylist()))
+        if side.facts is None:
+            raise InputError(f"rows without ids are matched by their inputs, but {side.lacking}")
+        found.append(numbered(side.facts["inputs"].to_pylist()))
     return found[0], found[1]
 
 
-def numbered(texts: Sequence[str]) -> list[tuple[str, int]]:
-    """Each text with how often it stood above."""
+def numbered(inputs: Sequence[str]) -> list[tuple[str, int]]:
+    """Each row's inputs with how often they stood above."""
     above: Counter[str] = Counter()
     places = []
-    for text in texts:
-        places.append((text, above[text]))
-        above[text] += 1
+    for one in inputs:
+        places.append((one, above[one]))
+        above[one] += 1
     return places
 
 
@@ -168,28 +198,23 @@ def count(old: Side, new: Side, before: Ints, after: Ints) -> dict[str, Any]:
         "common": len(before),
         "base_only": len(old.split.ids) - len(before),
         "head_only": len(new.split.ids) - len(after),
-        "relabelled": int((old.split.labels[before] != new.split.labels[after]).sum()),
-        "text_changed": None,
+        "targets_changed": int((old.split.targets[before] != new.split.targets[after]).sum()),
+        "inputs_changed": None,
     }
-    if old.table is not None and new.table is not None:
-        texts, others = (np.array(table["text"].to_pylist(), dtype=object) for table in (old.table, new.table))
-        counts["text_changed"] = int((texts[before] != others[after]).sum())
+    if old.facts is not None and new.facts is not None:
+        inputs, others = (np.array(side["inputs"].to_pylist(), dtype=object) for side in (old.facts, new.facts))
+        counts["inputs_changed"] = int((inputs[before] != others[after]).sum())
     return counts
 
 
-def slices(revision: Revision, side: Side, split: str, shared: Ints) -> tuple[list[Slice], str]:
-    """The slices that the revision's report has, of its `shared` rows, or why there are none."""
-    if side.table is None:
+def slices(side: Side, shared: Ints) -> tuple[list[Slice], str]:
+    """The slices that a revision's report has, of its `shared` rows, or why there are none."""
+    if side.facts is None:
         return [], side.lacking
-    path = TOKENIZED / split / "offsets.npy"
     try:
-        lengths = np.diff(np.load(io.BytesIO(revision.read(path)), allow_pickle=False))
-        columns = [name for name in side.table.column_names if name not in OWN]
-        cuts = cut(side.table, columns, lengths)
-    except InputError as error:
-        return [], str(error)
-    except NOT_OURS:
-        return [], f"{revision.name}: {path} is not of the rows that were evaluated"
+        cuts = row_facts.slices(side.facts, side.order)
+    except KeyError as error:
+        return [], f"{side.name}: {ROWS} has no slice {error}"
     place = np.full(len(side.split.ids), -1)
     place[shared] = np.arange(len(shared))
     kept = ((piece, place[piece.rows]) for piece in cuts)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bonafide.params.sections import Compare
-from bonafide.reporting.figures import name
+from bonafide.project.numbers import plain
 
 Facts = dict[str, Any]
 
@@ -14,7 +14,7 @@ def sentence(metric: Facts, policy: Compare) -> str:
 
     >>> "Macro F1 on test rose from 0.871 to 0.884, by 0.013 (95% interval 0.004 to 0.022, p = 0.003): improved."
     """
-    called = name(metric["name"])
+    called = metric["words"]
     moved = f"{called[0].upper()}{called[1:]} on {policy.split} {movement(metric)}"
     within = f"within the margin of {policy.margin:g}"
     if metric["outcome"] == "equivalent":
@@ -24,8 +24,8 @@ def sentence(metric: Facts, policy: Compare) -> str:
 
 
 def movement(metric: Facts) -> str:
-    """From what to what, and by how much, as three decimals show it."""
-    base, head, difference = (f"{round(metric[key], 3) + 0.0:.3f}" for key in ("base", "head", "difference"))
+    """From what to what, and by how much."""
+    base, head, difference = (plain(metric[key]) for key in ("base", "head", "difference"))
     if metric["difference"] == 0:
         return f"stayed at {head}"
     verb = "rose" if metric["difference"] > 0 else "fell"
@@ -34,7 +34,7 @@ def movement(metric: Facts) -> str:
 
 def interval(alpha: float, low: float, high: float) -> str:
     """An interval of a difference, as head less base."""
-    return f"{100 * (1 - alpha):g}% interval {round(low, 3) + 0.0:.3f} to {round(high, 3) + 0.0:.3f}"
+    return f"{100 * (1 - alpha):g}% interval {plain(low)} to {plain(high)}"
 
 
 def p_value(facts: Facts, key: str = "p_value") -> str:
@@ -56,7 +56,7 @@ def slices_sentence(facts: Facts, lost: Sequence[Facts]) -> str:
     """How many slices regressed, and the one that lost most."""
     worst = max(lost, key=lambda piece: abs(piece["difference"]))
     counted = f"{len(lost)} of {len(facts['slices'])} slices regressed{', the most' if len(lost) > 1 else ','}"
-    moved = f"{name(facts['primary'])} {movement(worst)}"
+    moved = f"{worst['words']} {movement(worst)}"
     adjusted = f"p = {p_value(worst, 'adjusted')}, adjusted for the number of slices"
     return f"{counted} where {worst['column']} is {worst['value']}: {moved} ({adjusted})."
 
@@ -67,19 +67,19 @@ def notes(facts: Facts) -> list[str]:
     differ = {
         "are in the base only": rows["base_only"],
         "are in the head only": rows["head_only"],
-        "have another label, of which the head's counts": rows["relabelled"],
-        "have another text": rows["text_changed"] or 0,
+        "have another target, of which the head's counts": rows["targets_changed"],
+        "have other inputs": rows["inputs_changed"] or 0,
     }
     told = "; ".join(f"{count:,} {what}" for what, count in differ.items() if count)
     found = [f"The test rows differ: {told}. The {rows['common']:,} common ones are compared."] if told else []
     verdict = facts["verdict"]
     if verdict["detectable"] is not None:
-        least = f"These rows show a true difference of {verdict['detectable']:.3f} in 80 of 100 comparisons"
+        least = f"These rows show a true difference of {plain(verdict['detectable'])} in 80 of 100 comparisons"
         found.append(f"{least}, one of the margin {verdict['margin']:g} in {100 * verdict['power']:.0f}.")
     for side, deviation in (("base", facts["seeds"]["base_sd"]), ("head", facts["seeds"]["head_sd"])):
         if deviation is not None:
-            over = f"Over {facts['seeds'][side]} seeds, the {side}'s {name(facts['primary'])}"
-            found.append(f"{over} has a standard deviation of {deviation:.3f}.")
+            over = f"Over {facts['seeds'][side]} seeds, the {side}'s {facts['metrics'][0]['words']}"
+            found.append(f"{over} has a standard deviation of {plain(deviation)}.")
     if facts["unsliced"]:
         found.append(f"There are no slices: {facts['unsliced']}.")
     return found

@@ -4,9 +4,13 @@ The columns of the sums, for k classes: k hits, k predictions and k labels (the 
 margins), log-loss, Brier score, and, where calibration bins are given, a gap for each.
 """
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
+from bonafide.evaluation.estimates import Sums, estimate
+from bonafide.evaluation.statistics import percentile, wilson
 from bonafide.project.arrays import Floats, Ints
 
 SMALLEST = np.finfo(np.float64).eps  # probabilities below it count as it in the log-loss, as in scikit-learn
@@ -73,6 +77,21 @@ def per_class(sums: Floats, classes: int) -> dict[str, Floats]:
         "recall": _ratio(hits, actual),
         "f1": _ratio(2 * hits, predicted + actual),
     }
+
+
+def by_class(sums: Sums, classes: int) -> list[dict[str, Any]]:
+    """For each class its rows, precision and recall with Wilson's intervals, and F1 with the bootstrap's."""
+    values, draws = per_class(sums.total, classes), per_class(sums.draws, classes)["f1"]
+    hits, predicted, actual = sums.total[: 3 * classes].reshape(3, -1)
+    return [
+        {
+            "rows": int(actual[k]),
+            "precision": estimate(float(values["precision"][k]), wilson(hits[k], predicted[k])),
+            "recall": estimate(float(values["recall"][k]), wilson(hits[k], actual[k])),
+            "f1": estimate(float(values["f1"][k]), percentile(draws[:, k])),
+        }
+        for k in range(classes)
+    ]
 
 
 def _ratio(above: Floats, below: Floats) -> Floats:

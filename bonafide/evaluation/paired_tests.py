@@ -1,18 +1,19 @@
 """Two systems on the same rows: of each metric's difference its p, its interval and its standard error, over groups.
 
-Sums are (groups, columns) as in evaluation.statistics; a measure maps sums (..., columns) to metrics, each (...).
+Sums are (groups, columns) as in evaluation.statistics; a measure gives metrics of them.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from bonafide.evaluation.statistics import CELLS, TIE, percentile
+from bonafide.evaluation.estimates import Measure
+from bonafide.evaluation.statistics import TIE, chunks, percentile
 from bonafide.project.arrays import Floats
 
-Measure = Callable[[Floats], Mapping[str, Floats]]
 Interval = tuple[float, float]
 
 
@@ -51,7 +52,7 @@ def differences(
     totals = measure(base.sum(axis=0)), measure(head.sum(axis=0))
     p_values = permuted(base, head, measure, samples, generator)
     draws = resampled(base, head, measure, samples, generator)
-    rest = subtract(measure(head.sum(axis=0) - head), measure(base.sum(axis=0) - base))
+    rest = subtract(measure(leave_out(head)), measure(leave_out(base)))
     return {
         name: Difference(float(totals[0][name]), float(totals[1][name]), p_values[name], draws[name], rest[name])
         for name in totals[0]
@@ -59,18 +60,18 @@ def differences(
 
 
 def permuted(
-    base: Floats, head: Floats, measure: Measure, samples: int, generator: np.random.Generator
+    base: Floats, head: Floats, measure: Measure, samples: int, generator: np.random.Generator, coins: Any = np.uint8
 ) -> dict[str, float]:
     """Two-sided p of each metric's difference, by swapping the systems' outputs in whole groups.
 
     Exact under exchangeability: p = (1 + #{|d*| >= |d|}) / (samples + 1) (Phipson and Smyth 2010), ties counted, so
-    that two equal systems give 1.
+    that two equal systems give 1. Of two dtypes of `coins` each draws swaps of its own.
     """
     moved, ours, theirs = base - head, head.sum(axis=0), base.sum(axis=0)
     observed = subtract(measure(ours), measure(theirs))
     extreme = dict.fromkeys(observed, 0)
     for size in chunks(samples, len(base)):
-        shift = generator.integers(2, size=(size, len(base)), dtype=np.uint8).astype(np.float64) @ moved
+        shift = generator.integers(2, size=(size, len(base)), dtype=coins).astype(np.float64) @ moved
         for name, drawn in subtract(measure(ours + shift), measure(theirs - shift)).items():
             extreme[name] += int((np.abs(drawn) >= np.abs(observed[name]) - TIE).sum())
     return {name: (1 + count) / (samples + 1) for name, count in extreme.items()}
@@ -106,12 +107,12 @@ def bca(value: float, draws: Floats, left_out: Floats, level: float) -> Interval
     return float(low), float(high)
 
 
+def leave_out(sums: Floats) -> Floats:
+    """The totals without each group, (groups, columns); of a single group there is nothing to leave out."""
+    rest: Floats = sums.sum(axis=0) - sums if len(sums) > 1 else sums
+    return rest
+
+
 def subtract(head: Mapping[str, Floats], base: Mapping[str, Floats]) -> dict[str, Floats]:
     """Metric by metric."""
     return {name: head[name] - base[name] for name in head}
-
-
-def chunks(samples: int, groups: int) -> Iterator[int]:
-    """Sizes that add up to `samples`, each of at most CELLS weights."""
-    size = max(1, CELLS // groups)
-    return (min(size, samples - start) for start in range(0, samples, size))

@@ -1,10 +1,10 @@
-"""Every system's probabilities on every evaluated row: the contract from which each statistic can be recomputed.
+"""What every system says of every evaluated row: the contract from which each statistic can be recomputed.
 
-predictions.parquet has a row per text and the columns `id`, `split`, `group`, `label` (strings) and, for each system,
-its class probabilities as a fixed-size list of float64 in the order of data/tokenized/labels.json.
+predictions.parquet has a row per row and the columns `id`, `split`, `group` (strings), the task's target (a string or a
+float64) and, for each system, its outputs: a float64, a string, or a fixed-size list of float64.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bonafide.project.arrays import Floats, Ints
 from bonafide.project.files import write_bytes
+from bonafide.protocol import Outputs, Targets
 
 ROW_GROUP = 100_000
-KEYS = ("id", "split", "group", "label")
+KEYS = ("id", "split", "group")
 
 
 @dataclass(frozen=True)
@@ -28,47 +28,54 @@ class Predictions:
     """(n,) row ids."""
     groups: list[str]
     """(n,) what rows share that are not independent."""
-    labels: Ints
-    """(n,) class indices."""
-    systems: dict[str, Floats]
-    """Class probabilities of each system, (n, classes) float64."""
+    targets: Targets
+    """(n,) the truth."""
+    systems: dict[str, Outputs]
+    """Outputs of each system, (n,) or (n, m)."""
 
 
-def write(path: Path, labels: Sequence[str], splits: Mapping[str, Predictions]) -> None:
-    """Write the splits one after another as Parquet whose bytes depend on the rows only."""
-    table = pa.concat_tables(_table(name, labels, split) for name, split in splits.items()).combine_chunks()
+def write(path: Path, target: str, splits: Mapping[str, Predictions]) -> None:
+    """Write the splits one after another as Parquet whose bytes depend on the rows only; `target` names the truth."""
+    table = pa.concat_tables(_table(name, target, split) for name, split in splits.items()).combine_chunks()
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, row_group_size=ROW_GROUP)
     write_bytes(path, sink.getvalue())
 
 
-def _table(name: str, labels: Sequence[str], split: Predictions) -> pa.Table:
+def _table(name: str, target: str, split: Predictions) -> pa.Table:
     columns = {
         "id": pa.array(split.ids, pa.string()),
         "split": pa.array([name] * len(split.ids), pa.string()),
         "group": pa.array(split.groups, pa.string()),
-        "label": pa.array([labels[index] for index in split.labels], pa.string()),
+        target: pa.array(split.targets),
     }
-    systems = {
-        system: pa.FixedSizeListArray.from_arrays(pa.array(probabilities.ravel()), len(labels))
-        for system, probabilities in split.systems.items()
-    }
-    return pa.table(columns | systems)
+    return pa.table(columns | {system: _to_arrow(outputs) for system, outputs in split.systems.items()})
 
 
-def read(source: Path | BinaryIO, labels: Sequence[str]) -> dict[str, Predictions]:
-    """Read what `write` wrote, splits in their order."""
+def _to_arrow(outputs: Outputs) -> pa.Array:
+    if outputs.ndim == 1:
+        return pa.array(outputs)
+    return pa.FixedSizeListArray.from_arrays(pa.array(outputs.ravel()), outputs.shape[1])
+
+
+def read(source: Path | BinaryIO, target: str) -> dict[str, Predictions]:
+    """Read what `write` wrote, splits in their order; raise KeyError where a column is missing."""
     table = pq.read_table(source)
     names = np.array(table["split"].to_pylist(), dtype=np.str_)
-    return {name: _split(table.filter(names == name), labels) for name in dict.fromkeys(names.tolist())}
+    return {name: _split(table.filter(names == name), target) for name in dict.fromkeys(names.tolist())}
 
 
-def _split(table: pa.Table, labels: Sequence[str]) -> Predictions:
-    index = {label: position for position, label in enumerate(labels)}
-    systems = {
-        name: table[name].combine_chunks().flatten().to_numpy().reshape(-1, len(labels))
-        for name in table.column_names
-        if name not in KEYS
-    }
-    targets: Ints = np.array([index[label] for label in table["label"].to_pylist()], dtype=np.int64)
-    return Predictions(table["id"].to_pylist(), table["group"].to_pylist(), targets, systems)
+def _split(table: pa.Table, target: str) -> Predictions:
+    systems = {name: to_numpy(table[name]) for name in table.column_names if name not in (*KEYS, target)}
+    return Predictions(table["id"].to_pylist(), table["group"].to_pylist(), to_numpy(table[target]), systems)
+
+
+def to_numpy(column: pa.ChunkedArray) -> Outputs:
+    """Numbers (n,), lists of one length (n, m), or anything else as objects (n,)."""
+    array = column.combine_chunks()
+    if pa.types.is_fixed_size_list(array.type):
+        found: Outputs = array.flatten().to_numpy().reshape(-1, array.type.list_size)
+        return found
+    if pa.types.is_floating(array.type) or pa.types.is_integer(array.type):
+        return np.asarray(array)
+    return np.array(array.to_pylist(), dtype=object)

@@ -1,8 +1,7 @@
-"""Parts of a split that a reader may ask about: by the user's columns, by length, by negation."""
+"""Parts of a split that a reader may ask about: by the user's columns, and by what a task knows of its rows."""
 
-import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,13 +13,8 @@ from bonafide.project.arrays import Floats, Ints
 MOST_VALUES = 20  # of a string column; the rest is one slice
 MOST_NUMBERS = 10  # distinct; above it a numeric column is cut into quartiles
 MISSING, OTHER = "missing", "other"
-NEGATION = re.compile(
-    r"\b(?:no|not|never|none|nobody|nothing|nowhere|neither|nor|cannot|without|hardly|barely|scarcely)\b"
-    r"|\b(?:ai|are|ca|could|did|does|do|had|has|have|is|might|must|need|should|was|were|wo|would)n['’]?t\b"
-    r"|[不没无非别]",
-    re.IGNORECASE,
-)
-"""English negation words, with or without the apostrophe of n't, and the Chinese bu, mei, wu, fei, bie."""
+Named = tuple[Sequence[str], Sequence[str]]
+"""The slice of each row, (n,), and all slices in order."""
 
 
 @dataclass(frozen=True)
@@ -33,15 +27,13 @@ class Slice:
     """Their indices."""
 
 
-def cut(table: pa.Table, columns: Sequence[str], lengths: Ints) -> list[Slice]:
-    """Every slice of a split: by `columns` of its table, by length (n,) in tokens, by whether a text has a negation.
+def cut(table: pa.Table, columns: Sequence[str], built_in: Mapping[str, Named]) -> list[Slice]:
+    """Every slice of a split: by `columns` of its table, then by what is `built_in`.
 
-    Where the table has a `length` or `negation` of its own, ours is called `built-in length` or `built-in negation`.
+    Where the table has a column of a built-in name, ours is called `built-in NAME`.
     """
     named = {column: _names(table[column]) for column in columns}
-    named[_free("length", columns)] = number_names(lengths.astype(np.float64))
-    negated = [bool(NEGATION.search(text)) for text in table["text"].to_pylist()]
-    named[_free("negation", columns)] = ["yes" if found else "no" for found in negated], ["yes", "no"]
+    named |= {_free(name, columns): values for name, values in built_in.items()}
     return [piece for column, (names, order) in named.items() for piece in _pieces(column, names, order)]
 
 
@@ -59,7 +51,7 @@ def _pieces(column: str, names: Sequence[str], order: Sequence[str]) -> list[Sli
     return [piece for piece in pieces if len(piece.rows)]
 
 
-def _names(column: pa.ChunkedArray) -> tuple[list[str], list[str]]:
+def _names(column: pa.ChunkedArray) -> Named:
     if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
         return number_names(column.cast(pa.float64()).to_numpy())
     return string_names(column.cast(pa.string()).to_pylist())

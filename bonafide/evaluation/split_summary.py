@@ -1,80 +1,68 @@
-"""What evaluation.json says of one split."""
+"""What evaluation.json says of one split, whatever the task: metrics, comparisons, slices."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from bonafide.evaluation.calibration import reliability
-from bonafide.evaluation.estimates import Sums, by_class, estimate, headline
-from bonafide.evaluation.metrics import from_sums
+from bonafide.evaluation.estimates import Measure, Sums, headline, rate_of
+from bonafide.evaluation.paired_tests import Difference
 from bonafide.evaluation.predictions import Predictions
 from bonafide.evaluation.slices import Slice
-from bonafide.evaluation.statistics import wilson
-from bonafide.evaluation.verdict import compare
+from bonafide.evaluation.verdict import describe, difference_of
+from bonafide.project.arrays import Ints
 from bonafide.project.randomness import generator
+from bonafide.protocol import MODEL_SYSTEM, Score
 
 Facts = dict[str, Any]
 
-KEPT_ERRORS = 200  # the most confident; the report shows fewer
+
+def differences(
+    name: str, sums: Mapping[str, Sums], score: Score, measure: Measure, seed: int
+) -> dict[str, Difference]:
+    """How much better the model is than each baseline, by the primary metric."""
+    return {
+        baseline: difference_of(score.METRICS[0], sums[MODEL_SYSTEM], theirs, measure, generator(seed, name, baseline))
+        for baseline, theirs in sums.items()
+        if baseline != MODEL_SYSTEM
+    }
 
 
-def describe(
-    name: str, split: Predictions, sums: dict[str, Sums], labels: Sequence[str], primary: str, bins: int, seed: int
+def summarise(
+    split: Predictions,
+    sums: Mapping[str, Sums],
+    found: Mapping[str, Difference],
+    score: Score,
+    measure: Measure,
 ) -> Facts:
-    """Every system's metrics, and the model's classes, confusion, calibration and comparisons."""
-    model = split.systems["model"]
+    """Every system's metrics, and the model beside each baseline."""
+    right = {system: hits(one, measure, score.RATE) for system, one in sums.items()}
     return {
         "rows": len(split.ids),
         "groups": len(set(split.groups)),
-        "systems": {system: headline(system_sums) for system, system_sums in sums.items()},
-        "per_class": dict(zip(labels, by_class(sums["model"]), strict=True)),
-        "confusion": confusion(split, len(labels)),
-        "calibration": reliability(split.labels, model, bins),
+        "systems": {system: headline(one, measure, score.METRICS, score.RATE) for system, one in sums.items()},
         "comparisons": {
-            baseline: compare(primary, sums["model"], theirs, generator(seed, name, baseline))
-            for baseline, theirs in sums.items()
-            if baseline != "model"
+            baseline: describe(score.METRICS[0], difference, right[MODEL_SYSTEM], right[baseline])
+            for baseline, difference in found.items()
         },
     }
 
 
-def confusion(split: Predictions, classes: int) -> list[list[int]]:
-    """Rows by label (down) and the model's prediction (across)."""
-    cells = split.labels * classes + split.systems["model"].argmax(axis=1)
-    counts: list[list[int]] = np.bincount(cells, minlength=classes**2).reshape(classes, classes).tolist()
-    return counts
+def hits(sums: Sums, measure: Measure, rate: str) -> Ints:
+    """Whether each row counts as right, (n,) 0 or 1: the rate of that row alone."""
+    found: Ints = measure(sums.rows)[rate].astype(np.int64)
+    return found
 
 
-def describe_slice(piece: Slice, sums: Sums, min_rows: int) -> Facts:
-    """The model on one slice."""
-    total = sums.rows[piece.rows].sum(axis=0)
-    metrics = from_sums(total, sums.classes)
-    rows = len(piece.rows)
+def summarise_slice(piece: Slice, sums: Sums, score: Score, measure: Measure, min_rows: int) -> Facts:
+    """The model on one slice: the primary metric, and the rate with its interval."""
+    rows = sums.rows[piece.rows]
+    primary = score.METRICS[0].name
     return {
         "column": piece.column,
         "value": piece.value,
-        "rows": rows,
-        "accuracy": estimate(float(metrics["accuracy"]), wilson(total[: sums.classes].sum(), rows)),
-        "f1_macro": float(metrics["f1_macro"]),
-        "small": rows < min_rows,
+        "rows": len(rows),
+        "small": len(rows) < min_rows,
+        primary: float(measure(rows.sum(axis=0))[primary]),
+        score.RATE: rate_of(rows, measure, score.RATE),
     }
-
-
-def worst_errors(split: Predictions, texts: pa.ChunkedArray, labels: Sequence[str]) -> list[Facts]:
-    """The wrong predictions of highest probability, highest first; ties by id."""
-    model = split.systems["model"]
-    predictions, confidence = model.argmax(axis=1), model.max(axis=1)
-    wrong = np.flatnonzero(predictions != split.labels).tolist()
-    worst = sorted(wrong, key=lambda row: (-confidence[row], split.ids[row]))[:KEPT_ERRORS]
-    return [
-        {
-            "id": split.ids[row],
-            "text": texts[row].as_py(),
-            "label": labels[split.labels[row]],
-            "prediction": labels[predictions[row]],
-            "probability": float(confidence[row]),
-        }
-        for row in worst
-    ]

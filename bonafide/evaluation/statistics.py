@@ -1,10 +1,7 @@
-"""Intervals and paired tests, from sums over groups: rows of one group are not independent, groups are.
+"""Intervals, from sums over groups: rows of one group are not independent, groups are.
 
-Every sum is (groups, columns) float64. A statistic maps sums (..., columns) to (...), so that thousands of resamples
-are one call.
+Every sum is (groups, columns) float64, so that thousands of resamples are one matrix product.
 """
-
-from collections.abc import Callable
 
 import numpy as np
 from scipy.special import ndtri
@@ -15,8 +12,6 @@ from bonafide.project.arrays import Floats, Ints
 LEVEL = 0.95
 CELLS = 4_000_000  # weights held at once: 32 MB, whatever the number of resamples
 TIE = 1e-12  # differences nearer than this are equal; sums in another order differ by less
-
-Statistic = Callable[[Floats], Floats]
 
 
 def wilson(hits: float, rows: float, level: float = LEVEL) -> tuple[float, float]:
@@ -48,7 +43,7 @@ def bootstrap(sums: Floats, samples: int, generator: np.random.Generator) -> Flo
     """Total sums of `samples` resamples of the groups with replacement, (samples, columns)."""
     groups = len(sums)
     shares = np.full(groups, 1 / groups)
-    weights = (generator.multinomial(groups, shares, size=size) for size in _chunks(samples, groups))
+    weights = (generator.multinomial(groups, shares, size=size) for size in chunks(samples, groups))
     return np.concatenate([weight.astype(np.float64) @ sums for weight in weights])
 
 
@@ -77,23 +72,7 @@ def mcnemar(ours: Ints, theirs: Ints) -> dict[str, float]:
     return {"model_only": ours_only, "baseline_only": theirs_only, "p_value": p_value}
 
 
-def permutation_test(
-    ours: Floats, theirs: Floats, statistic: Statistic, samples: int, generator: np.random.Generator
-) -> float:
-    """Two-sided p of statistic(ours) - statistic(theirs), by swapping the systems' outputs in whole groups.
-
-    Exact under exchangeability: p = (1 + #{|d*| >= |d|}) / (samples + 1) (Phipson and Smyth 2010), ties counted, so
-    that two equal systems give 1.
-    """
-    moved, mine, other = theirs - ours, ours.sum(axis=0), theirs.sum(axis=0)
-    observed = abs(float(statistic(mine) - statistic(other)))
-    extreme = 0
-    for size in _chunks(samples, len(ours)):
-        shift = generator.integers(2, size=(size, len(ours))).astype(np.float64) @ moved
-        extreme += int((np.abs(statistic(mine + shift) - statistic(other - shift)) >= observed - TIE).sum())
-    return (1 + extreme) / (samples + 1)
-
-
-def _chunks(samples: int, groups: int) -> list[int]:
+def chunks(samples: int, groups: int) -> list[int]:
+    """Sizes that add up to `samples`, each of at most CELLS weights."""
     size = max(1, CELLS // groups)
     return [min(size, samples - start) for start in range(0, samples, size)]

@@ -1,74 +1,126 @@
-"""The model against a baseline on the same rows, and what may be said of it."""
+"""What may be said of a difference between two systems on the same rows: the one rule, and it in a sentence.
 
+The report's verdict, `bonafide compare`, the pull request's gate and promotion all ask here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from bonafide.evaluation.estimates import Sums
-from bonafide.evaluation.metrics import from_sums
-from bonafide.evaluation.statistics import mcnemar, percentile, permutation_test
-from bonafide.project.arrays import Floats
-from bonafide.project.numbers import p_value
+from bonafide.evaluation.estimates import Measure, Sums
+from bonafide.evaluation.paired_tests import Difference, leave_out, permuted, subtract
+from bonafide.evaluation.statistics import mcnemar, percentile
+from bonafide.project.arrays import Ints
+from bonafide.project.numbers import p_value, plain
+from bonafide.protocol import Metric, System
 
 Facts = dict[str, Any]
 
-SIGNIFICANT = 0.05
-NAMES = {"f1_macro": "macro F1", "mcc": "MCC", "log_loss": "log-loss"}
+IMPROVED, EQUIVALENT, REGRESSED, UNDECIDED = "improved", "equivalent", "regressed", "not enough evidence"
 
 
-def compare(metric: str, ours: Sums, theirs: Sums, generator: np.random.Generator) -> Facts:
-    """Difference of `metric`, ours less theirs, with its paired 95% interval and p over groups, and McNemar's test."""
+@dataclass(frozen=True)
+class Rule:
+    """When a difference counts."""
 
-    def statistic(sums: Floats) -> Floats:
-        return from_sums(sums, ours.classes)[metric]
+    margin: float
+    """The smallest one that matters, in the metric's unit."""
+    alpha: float = 0.05
+    """Probability of calling a difference where there is none."""
 
-    low, high = percentile(_differences(metric, ours, theirs))
+
+def outcome(metric: Metric, difference: Difference, groups: int, rule: Rule, adjusted: float | None = None) -> str:
+    """What may be said of a difference; `adjusted` is its p, corrected for many comparisons.
+
+    Equivalent: two one-sided tests (Schuirmann 1987), as the 1 - 2 alpha interval lies within the margin; it comes
+    first, since what is shown to be smaller than what matters does not matter, however sure its sign is. Improved and
+    regressed: the permutation test rejects, and the 1 - alpha interval leaves out 0: the test is exact where the
+    systems can be exchanged, the interval holds where they err in different ways. Groups too few for any permutation
+    to reject decide nothing, unless the systems are the same.
+    """
+    low, high = difference.interval(1 - rule.alpha)
+    inner = difference.interval(1 - 2 * rule.alpha)
+    enough = can_reject(groups, rule.alpha) or difference.error == 0
+    rejected = (difference.p_value if adjusted is None else adjusted) <= rule.alpha
+    if enough and -rule.margin < inner[0] and inner[1] < rule.margin:
+        return EQUIVALENT
+    if rejected and (low > 0 or high < 0):
+        return IMPROVED if (low > 0) == metric.higher_is_better else REGRESSED
+    return UNDECIDED
+
+
+def can_reject(groups: int, alpha: float) -> bool:
+    """Whether the rarest of the 2^groups swaps, and its mirror, are rarer than alpha."""
+    return groups >= 64 or 2 / 2**groups <= alpha
+
+
+def difference_of(
+    metric: Metric, ours: Sums, theirs: Sums, measure: Measure, generator: np.random.Generator
+) -> Difference:
+    """The difference of a metric, ours less theirs, from the resamples that the sums have."""
+    name = metric.name
+    draws = subtract(measure(ours.draws), measure(theirs.draws))[name]
+    left_out = subtract(measure(leave_out(ours.groups)), measure(leave_out(theirs.groups)))[name]
+    p_values = permuted(theirs.groups, ours.groups, measure, len(draws), generator, np.int64)
+    base, head = (float(measure(sums.total)[name]) for sums in (theirs, ours))
+    return Difference(base, head, p_values[name], draws, left_out)
+
+
+def describe(metric: Metric, difference: Difference, ours: Ints, theirs: Ints) -> Facts:
+    """A difference with its percentile interval, its p, and McNemar's test on what is right (n,)."""
+    low, high = percentile(difference.draws)
     return {
-        "metric": metric,
-        "difference": float(statistic(ours.total) - statistic(theirs.total)),
+        "metric": metric.name,
+        "difference": difference.value,
         "low": low,
         "high": high,
-        "p_value": permutation_test(ours.groups, theirs.groups, statistic, len(ours.draws), generator),
-        "mcnemar": mcnemar(ours.hits, theirs.hits),
+        "p_value": difference.p_value,
+        "mcnemar": mcnemar(ours, theirs),
     }
 
 
-def _differences(metric: str, ours: Sums, theirs: Sums) -> Floats:
-    return from_sums(ours.draws, ours.classes)[metric] - from_sums(theirs.draws, theirs.classes)[metric]
+def judge(
+    metric: Metric, split: str, difference: Difference, against: System, groups: Sequence[str], margin: float
+) -> Facts:
+    """The verdict on the model against a baseline; `interval` and `tost` (both BCa) are those that decide it."""
+    rule = Rule(margin)
+    found = outcome(metric, difference, len(set(groups)), rule)
+    low, high = percentile(difference.draws)
+    return {
+        "outcome": found,
+        "sentence": sentence(metric, split, difference, against.words, found, rule),
+        "split": split,
+        "against": against.name,
+        "metric": metric.name,
+        "difference": difference.value,
+        "low": low,
+        "high": high,
+        "p_value": difference.p_value,
+        "margin": rule.margin,
+        "alpha": rule.alpha,
+        "interval": list(difference.interval(1 - rule.alpha)),
+        "tost": list(difference.interval(1 - 2 * rule.alpha)),
+    }
 
 
-def judge(split: str, compared: Facts, ours: Sums, shell: Sums, margin: float, sign: int) -> Facts:
-    """The verdict on the model against the shell; `sign` is -1 where a lower metric is better.
-
-    Beats and worse: the 95% interval excludes 0 and the permutation test, which stays exact where groups are few,
-    rejects at 0.05. Equivalent: two one-sided tests at 0.05 (Schuirmann 1987): the 90% interval is within the margin.
-    """
-    metric = compared["metric"]
-    within = percentile(_differences(metric, ours, shell), level=0.9)
-    tested = compared["p_value"] <= SIGNIFICANT
-    gain = sorted((sign * compared["low"], sign * compared["high"]))
-    if tested and gain[0] > 0:
-        outcome, opening = "beats the shell", "The model beats the shell"
-        reach = "all of it above" if gain[0] > margin else "which may be less than"
-        closing = f"{reach} the margin of {margin:g} that matters"
-    elif tested and gain[1] < 0:
-        outcome, opening = "worse than the shell", "The model is worse than the shell"
-        closing = "so the training took something away"
-    elif -margin < within[0] and within[1] < margin:
-        outcome, opening = "equivalent to the shell", "The model is equivalent to the shell"
-        closing = f"and the 90% interval lies within the margin of {margin:g} that matters"
-    else:
-        outcome, opening = "not enough evidence", "There is not enough evidence that the model differs from the shell"
-        closing = f"and the margin that matters is {margin:g}"
-    mine, other = (float(from_sums(sums.total, sums.classes)[metric]) for sums in (ours, shell))
-    sentence = (
-        f"{opening}: {NAMES.get(metric, metric)} on {split} is {mine:.3f} against {other:.3f}, a difference of "
-        f"{_signed(compared['difference'])} (95% interval {_signed(compared['low'])} to {_signed(compared['high'])}, "
-        f"p {p_value(compared['p_value'])}), {closing}."
+def sentence(metric: Metric, split: str, difference: Difference, reference: str, found: str, rule: Rule) -> str:
+    """The verdict in one sentence that stands alone."""
+    low, high = difference.interval(1 - rule.alpha)
+    reach = "all of it above" if (low if metric.higher_is_better else -high) > rule.margin else "which may be less than"
+    inner = f"{100 * (1 - 2 * rule.alpha):g}% interval lies within the margin of {rule.margin:g} that matters"
+    opening, closing = {
+        IMPROVED: (f"The model beats {reference}", f"{reach} the margin of {rule.margin:g} that matters"),
+        REGRESSED: (f"The model is worse than {reference}", "so the training took something away"),
+        EQUIVALENT: (f"The model is equivalent to {reference}", f"and the {inner}"),
+        UNDECIDED: (
+            f"There is not enough evidence that the model differs from {reference}",
+            f"and the margin that matters is {rule.margin:g}",
+        ),
+    }[found]
+    return (
+        f"{opening}: {metric.words} on {split} is {plain(difference.head)} against {plain(difference.base)}, "
+        f"a difference of {plain(difference.value)} ({100 * (1 - rule.alpha):g}% interval {plain(low)} to "
+        f"{plain(high)}, p {p_value(difference.p_value)}), {closing}."
     )
-    facts = {name: compared[name] for name in ("metric", "difference", "low", "high", "p_value")}
-    return {"outcome": outcome, "sentence": sentence, "split": split, "margin": margin} | facts
-
-
-def _signed(value: float) -> str:
-    return f"{round(value, 3) + 0.0:.3f}"

@@ -9,8 +9,18 @@ def count(value: float | None) -> str:
 
 
 def score(value: float | None) -> str:
-    """Format a metric with three decimals, so that a column of them lines up: 0.886."""
-    return ABSENT if value is None else f"{value:.3f}".replace("-", "\u2212")
+    """Format a metric with three decimals, so that a column lines up, with fewer where it is large: 0.886, 128,196."""
+    return ABSENT if value is None else f"{value:,.{_decimals(value)}f}".replace("-", "\u2212")
+
+
+def plain(value: float) -> str:
+    """Format a metric for a sentence, with an ASCII minus: 0.886, -0.012."""
+    return f"{round(value, 3) + 0.0:,.{_decimals(value)}f}"
+
+
+def _decimals(value: float) -> int:
+    """Of a number as large as this one: a price is not read to a thousandth."""
+    return 3 if abs(value) < 10 else 1 if abs(value) < 1000 else 0
 
 
 def percent(value: float | None) -> str:
@@ -24,7 +34,7 @@ def signed(value: float | None) -> str:
     """Format a difference with its sign, a true minus: +0.061, \u22120.012."""
     if value is None:
         return ABSENT
-    return f"{value:+.3f}".replace("-", "\u2212")
+    return f"{value:+,.{_decimals(value)}f}".replace("-", "\u2212")
 
 
 def p_value(value: float | None) -> str:
@@ -35,8 +45,9 @@ def p_value(value: float | None) -> str:
 
 
 def tick(value: float) -> str:
-    """Format an axis tick with the digits it needs: 0.5, 2,000, 1e-05."""
+    """Format an axis tick with the digits it needs: 0.5, 2,000, 250k, 1.5M, 1e-05."""
     if value and abs(value) < 0.001:
         return f"{value:.0e}".replace("-", "\u2212")
-    text = f"{value:,.3f}".rstrip("0").rstrip(".")
-    return text.replace("-", "\u2212")
+    unit, mark = (1e6, "M") if abs(value) >= 1e6 else (1e3, "k") if abs(value) >= 1e4 else (1, "")
+    text = f"{value / unit:,.3f}".rstrip("0").rstrip(".")
+    return f"{text}{mark}".replace("-", "\u2212")

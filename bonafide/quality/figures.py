@@ -1,14 +1,11 @@
-"""What there is to show of a table, as plain data for findings.json and as pictures for the page."""
+"""What there is to show of a table, as plain data: findings.json keeps it, the pages draw it (reporting.figures)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from markupsafe import Markup
-
-from bonafide.reporting import charts
 
 DRAWN = 12  # values of a column in a chart
 BINS = 24
@@ -21,18 +18,6 @@ grouped_bars  groups (names), series (name: a number for each group)
 histogram     edges, counts
 table         columns (`title` and `kind`: name, text or count), rows (lists of cells), caption
 """
-
-CHARTS: dict[str, Callable[..., Markup]] = {
-    "bars": charts.bars,
-    "grouped_bars": charts.grouped_bars,
-    "histogram": charts.histogram,
-}
-
-
-def draw(figure: Figure) -> Markup:
-    """The picture of a figure that is no table."""
-    data = {name: value for name, value in figure.items() if name not in ("kind", "title")}
-    return CHARTS[figure["kind"]](**data, label=figure["title"])
 
 
 def bars(title: str, rows: Mapping[str, float]) -> Figure:

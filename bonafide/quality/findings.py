@@ -14,6 +14,7 @@ from bonafide.quality.figures import Figure
 from bonafide.quality.quarantine import cause, plain
 from bonafide.quality.rows import Examined, Rows
 from bonafide.quality.splits import FITTED
+from bonafide.reporting.figures import draw
 from bonafide.reporting.html import render
 
 SHOWN = 200  # quarantined rows on the page; the table beside it has all
@@ -65,5 +66,5 @@ def page(facts: Facts, rows: Rows) -> str:
     partners = [rows.table["id"][near[row]].as_py() if row in near else "" for row in first]
     listed = rows.quarantine().slice(0, SHOWN).to_pylist()
     shown = [{**row, "partner": partner} for row, partner in zip(listed, partners, strict=True)]
-    drawn = {figure["title"]: figures.draw(figure) for figure in facts["figures"]}
+    drawn = [(figure["title"], draw(figure)) for figure in facts["figures"]]
     return render("validate.html", facts=facts, charts=drawn, shown=shown)

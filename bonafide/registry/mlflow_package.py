@@ -4,7 +4,7 @@ MLmodel                what MLflow is to run, and with which signature
 pyfunc.py              bonafide/registry/serving/loader.py
 requirements.txt       the libraries that it was packaged with
 artifacts/model/       models/model/, byte for byte
-artifacts/probe.json   made-up texts and their probabilities
+artifacts/probe.json   made-up rows and the model's outputs for them
 """
 
 import hashlib
@@ -20,7 +20,8 @@ from bonafide.project.errors import InputError
 from bonafide.project.paths import MODEL
 from bonafide.project.yaml_files import parse_yaml
 from bonafide.provenance.revisions import Revision, in_repository
-from bonafide.registry.serving.predictor import Config, Reader, made_up
+from bonafide.registry.serving import predictor
+from bonafide.registry.serving.predictor import Config, Predictor
 
 MODEL_PART, PROBE_PART, CODE_PART = Path("artifacts/model"), Path("artifacts/probe.json"), Path("pyfunc.py")
 CODE = Path(__file__).parent / "serving" / "loader.py"
@@ -35,18 +36,10 @@ Seal = dict[str, str]
 
 
 def settings(revision: Revision) -> Config:
-    """How a revision's texts were treated, from its params.yaml; raise InputError where that does not say."""
-    params = revision.params()
+    """How a revision's rows were treated, from its params.yaml; raise InputError where that does not say."""
     try:
-        gate = params["validate"]
-        return {
-            "task": params["task"]["name"],
-            "max_length": params["tokenize"]["max_length"],
-            "min_characters": gate["min_characters"],
-            "max_characters": gate["max_characters"],
-            "mask": gate["personal_data"] == "mask",
-        }
-    except (KeyError, TypeError) as error:
+        return predictor.config(revision.params())
+    except (ImportError, KeyError, TypeError) as error:
         raise InputError(f"{revision.name}: params.yaml: no {error}") from None
 
 
@@ -81,31 +74,20 @@ def check_model_bytes(revision: Revision, folder: Path) -> None:
         raise InputError(f"{MODEL}: not the bytes that dvc.lock has at {revision.name}: refused")
 
 
-def complete(folder: Path, reader: Reader) -> Seal:
+def complete(folder: Path, model: Predictor) -> Seal:
     """Add everything else to a folder that has the model; return its seal."""
-    from mlflow.models import Model
+    from mlflow.models import Model, ModelSignature
     from mlflow.pyfunc import add_to_model
 
-    texts = made_up(folder / MODEL_PART)
-    files.write_json(folder / PROBE_PART, {"texts": texts, "probabilities": reader.predict(texts).tolist()})
+    rows = model.role.examples(model.model)
+    files.write_json(folder / PROBE_PART, {"rows": rows, "outputs": model.predict(rows).tolist()})
     shutil.copyfile(CODE, folder / CODE_PART)
     pins = [f"{name}=={version(name)}\n" for name in ("mlflow", *LIBRARIES)]
     files.write_text(folder / "requirements.txt", "".join(pins))
-    model = Model(signature=signature(reader.labels))
-    add_to_model(model, **FLAVOR, model_config=reader.config)  # type: ignore[no-untyped-call]  # MLflow's
-    model.save(str(folder / "MLmodel"))
+    recipe = Model(signature=ModelSignature(*model.role.signature(model.model)))
+    add_to_model(recipe, **FLAVOR, model_config=model.config)  # type: ignore[no-untyped-call]  # MLflow's
+    recipe.save(str(folder / "MLmodel"))
     return seal(folder)
-
-
-def signature(labels: list[str]) -> Any:
-    """A column of texts in, a label and a probability for each class out."""
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, DataType, Schema
-    from mlflow.types.schema import Object, Property
-
-    probabilities = Object([Property(label, DataType.double) for label in labels])
-    outputs = ColSpec(DataType.string, "label"), ColSpec(probabilities, "probabilities")
-    return ModelSignature(Schema([ColSpec(DataType.string, "text")]), Schema([*outputs]))
 
 
 def identity(model: str, config: Config) -> str:

@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,21 +12,24 @@ from typing import Any
 from filelock import FileLock
 from pydantic import TypeAdapter
 
+from bonafide.evaluation import predictions
 from bonafide.params.sections import Params
 from bonafide.project.errors import InputError
 from bonafide.project.folders import state
 from bonafide.project.paths import PREDICTIONS, REPORTS, VALIDATED
+from bonafide.protocol import MODEL_SYSTEM, Metric, Score, load
 from bonafide.provenance.revisions import Revision, resolve, show
 from bonafide.registry import mlflow_package
 from bonafide.registry.champions import COMMIT, IDENTITY, SEAL, WEIGHTS, Registry, signed
-from bonafide.registry.serving.predictor import DRIFT, Reader, drift, load
+from bonafide.registry.serving.predictor import DRIFT, Predictor
+from bonafide.registry.serving.predictor import load as load_predictor
 
 Facts = dict[str, Any]
 
 EVALUATE = "evaluate"
 METRICS = REPORTS / f"{EVALUATE}.json"
 JUDGED = "test"
-READ = 256  # test rows that the packaged model must read as evaluate did, some 3 s on 2 cores
+READ = 256  # test rows that the packaged model must answer as evaluate did, some 3 s on 2 cores
 
 
 @dataclass(frozen=True)
@@ -77,37 +80,37 @@ def promote(name: str, params: Params, registry: Registry, forced: str = "") -> 
         facts: Facts = {"model": registry.name, "revision": name, "commit": candidate.revision.commit}
         if champion and champion.tags.get(IDENTITY) == candidate.identity and history[-1:] == [str(champion.version)]:
             return facts | {"promoted": True, "version": history[-1], "verdict": "the champion already", "reasons": []}
-        reader = load(
+        model = load_predictor(
             mlflow_package.fetch_model(candidate.revision, Path(folder)), mlflow_package.settings(candidate.revision)
         )
-        facts |= judge(candidate, champion, reader, params)
+        facts |= judge(candidate, champion, model, params)
         facts |= {"promoted": bool(forced) or not facts["reasons"], "forced": forced or None}
         facts["previous"] = history[-1] if history else None
         if not facts["promoted"]:
             return facts
-        version = registry.known(candidate.identity) or enter(registry, candidate, reader, Path(folder))
+        version = registry.known(candidate.identity) or enter(registry, candidate, model, Path(folder))
         facts["version"] = str(version.version)
         registry.tag(facts["version"], record(facts))
         registry.crown([*history, facts["version"]])
         return facts
 
 
-def judge(candidate: Candidate, champion: Any, reader: Reader, params: Params) -> Facts:
+def judge(candidate: Candidate, champion: Any, model: Predictor, params: Params) -> Facts:
     """The gate: the verdict in a sentence, the metrics that are asked for, and every reason not to promote."""
     verdict, doubts = against(champion, candidate, params)
     minimum = params.promote.minimum
     reasons = [
-        *below(candidate.metrics, minimum),
+        *missed(candidate.metrics, minimum, load(params.task.name, Score).METRICS),
         *doubts,
         *broken(candidate.revision),
-        *unlike(reader, candidate.revision),
+        *unlike(model, candidate.revision),
     ]
     return {"verdict": verdict, "metrics": {name: candidate.metrics.get(name) for name in minimum}, "reasons": reasons}
 
 
-def enter(registry: Registry, candidate: Candidate, reader: Reader, folder: Path) -> Any:
+def enter(registry: Registry, candidate: Candidate, model: Predictor, folder: Path) -> Any:
     """A new version of the package in `folder`."""
-    sealed = mlflow_package.complete(folder, reader)
+    sealed = mlflow_package.complete(folder, model)
     weights = [digest for name, digest in sealed.items() if name.endswith(".safetensors")]
     tags = {IDENTITY: candidate.identity, SEAL: json.dumps(sealed), WEIGHTS: " ".join(weights)}
     return registry.register(folder, candidate.md5, tags)
@@ -127,26 +130,27 @@ def record(facts: Facts) -> dict[str, str]:
     }
 
 
-def below(metrics: Mapping[str, float], minimum: Mapping[str, float]) -> list[str]:
-    """Metrics that are not there or not high enough."""
+def missed(metrics: Mapping[str, float], bounds: Mapping[str, float], known: Sequence[Metric]) -> list[str]:
+    """Metrics (`test/f1_macro`) that are not there, or worse than their bounds."""
+    lower = {metric.name for metric in known if not metric.higher_is_better}
     reasons = []
-    for name, least in minimum.items():
-        value = metrics.get(name)
+    for name, bound in bounds.items():
+        value, sign = metrics.get(name), -1 if name.rpartition("/")[2] in lower else 1
         if value is None:
             reasons.append(f"{name} is not in {METRICS}")
-        elif not value >= least:  # NaN is not, either
-            reasons.append(f"{name} is {value:.4g}, below {least:.4g}")
+        elif not sign * value >= sign * bound:  # NaN is not, either
+            reasons.append(f"{name} is {value:.4g}, {'below' if sign > 0 else 'above'} {bound:.4g}")
     return reasons
 
 
 def against(champion: Any, candidate: Candidate, params: Params) -> tuple[str, list[str]]:
     """The verdict against the present champion in a sentence, and what of it the policy does not accept."""
-    from bonafide.comparison import verdict as verdicts
+    from bonafide.comparison.compare import compare
 
     if champion is None:
         return "the first champion", []
     try:
-        found = verdicts.compare(resolve(champion.tags.get(COMMIT, "")), candidate.revision, params.compare)
+        found = compare(resolve(champion.tags.get(COMMIT, "")), candidate.revision, params.compare)
     except InputError as error:
         return "", [f"no verdict against the champion, version {champion.version}: {error}"]
     verdict, sentence = found["verdict"]["outcome"], found["verdict"]["sentence"]
@@ -181,14 +185,14 @@ def altered(path: Path) -> str:
     return "altered" if path.exists() else "not there: dvc fetch"
 
 
-def unlike(reader: Reader, revision: Revision) -> list[str]:
-    """Whether the packaged model, which reads raw texts, gives evaluate's probabilities on test rows."""
+def unlike(model: Predictor, revision: Revision) -> list[str]:
+    """Whether the packaged model, which reads rows as they come, gives evaluate's outputs on test rows."""
     import pyarrow.parquet as pq
 
-    path = VALIDATED / f"{JUDGED}.parquet"
-    texts, judged = (pq.read_table(io.BytesIO(revision.read(file))) for file in (path, PREDICTIONS))
-    judged = judged.filter([split == JUDGED for split in judged["split"].to_pylist()])
-    if texts["id"].to_pylist() != judged["id"].to_pylist():
+    path, target = VALIDATED / f"{JUDGED}.parquet", load(model.config["task"], Score).TARGET
+    table = pq.read_table(io.BytesIO(revision.read(path)))
+    judged = predictions.read(io.BytesIO(revision.read(PREDICTIONS)), target)[JUDGED]
+    if table["id"].to_pylist() != judged.ids:
         return [f"{PREDICTIONS} has other rows than {path}"]
-    moved = drift(reader, texts["text"][:READ].to_pylist(), judged["model"][:READ].to_pylist())
-    return [] if moved <= DRIFT else [f"its probabilities on test rows are not evaluate's: they differ by {moved:.2g}"]
+    moved = model.drift(table.slice(0, READ).to_pylist(), judged.systems[MODEL_SYSTEM][:READ])
+    return [] if moved <= DRIFT else [f"its outputs on test rows are not evaluate's: they differ by {moved:.2g}"]

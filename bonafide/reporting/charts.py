@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from math import floor, sqrt
-from typing import Any
+from math import sqrt
 
 from markupsafe import Markup
 
@@ -30,9 +29,9 @@ ROW = 26  # units of height of one row of bars or of a ladder
 NAMES = 180  # at most this wide are the names at the left
 DOTTED = 30  # points of a line up to which each has a dot: more would hide the line
 NUMBERED = 30  # units of a cell's side from which it has its count written in
-DARK = 0.5  # share of a true class from which a cell's number is written light
-MATRIX = 16  # a confusion matrix of more classes is folded: two digits need 17 units
-MATRIX_NAMES = 110  # units that leave 16 classes those 17
+DARK = 0.5  # share of a row from which a cell's number is written light
+MATRIX = 16  # a matrix of more names is folded: two digits need 17 units
+MATRIX_NAMES = 110  # units that leave 16 names those 17
 
 
 Pair = tuple[float, float]
@@ -153,30 +152,35 @@ def interval(value: float, low: float, high: float, *, ends: Pair, mark: float) 
     return element("svg", *marks, class_="chart cell", viewBox="0 0 160 20", role="img", aria_label=words)
 
 
-def reliability(bins: Sequence[Mapping[str, Any]], *, label: str) -> Markup:
-    """Calibration diagram: accuracy by confidence, 95% whiskers, larger dots for more rows; the diagonal is right.
+def scatter(points: Sequence[Mapping[str, float]], *, label: str, x: str, y: str, diagonal: bool = False) -> Markup:
+    """Dots at `x` and `y`, with a whisker from `low` to `high` and as large as their `rows` where they have these.
 
-    A bin has `rows`, `confidence`, `accuracy`, `low` and `high`; all but `rows` are None where it has none.
+    `x` and `y` name the axes; with `diagonal`, both have one scale and a dashed line shows where they are equal.
     """
-    filled = [b for b in bins if b["rows"] and b["confidence"] is not None and b["accuracy"] is not None]
-    lows = [value for b in filled for value in (b["confidence"], b["low"]) if value is not None]
-    start = floor(4 * min(lows, default=0)) / 4  # two classes have no confidence below a half
-    levels = [level / 4 for level in range(round(4 * start), 5)]
-    x, y = linear(start, 1, 44, 304), linear(start, 1, 286, 26)
-    total = sum(b["rows"] for b in filled)
-    marks = [_axes((36, 312), y, [(x(v), v) for v in levels], levels, ("confidence", "accuracy"))]
-    marks.append(line(x(start), y(start), x(1), y(1), "dash"))
-    for b in filled:
-        at, hit = x(b["confidence"]), b["accuracy"]
-        low, high = (hit if b["low"] is None else b["low"]), (hit if b["high"] is None else b["high"])
-        words = f"{count(b['rows'])} rows: confidence {score(b['confidence'])}, accuracy {score(hit)}"
-        whisker = line(at, y(low), at, y(high), "line l1")
-        marks.append(group(words, whisker, circle(at, y(hit), 2 + 8 * sqrt(b["rows"] / total), "f1")))
+    ups = [value for point in points for value in (point["y"], point.get("low", point["y"]), point.get("high", 0))]
+    ups, overs = ups or [0.0, 1.0], [point["x"] for point in points] or [0.0, 1.0]
+    ups, overs = (ups + overs, overs + ups) if diagonal else (ups, overs)
+    columns, rows = ticks(min(overs), max(overs)), ticks(min(ups), max(ups))
+    left = max(text_width(tick(level)) for level in rows) + 16
+    across, up = linear(columns[0], columns[-1], left, left + 260), linear(rows[0], rows[-1], 286, 26)
+    marks = [_axes((left - 8, left + 268), up, [(across(v), v) for v in columns], rows, (x, y))]
+    if diagonal:
+        marks.append(line(across(rows[0]), up(rows[0]), across(rows[-1]), up(rows[-1]), "dash"))
+    total = sum(point.get("rows", 0) for point in points) or 1
+    for point in points:
+        at, words = (across(point["x"]), up(point["y"])), f"{x} {score(point['x'])}, {y} {score(point['y'])}"
+        whisker = [line(at[0], up(point["low"]), at[0], up(point["high"]), "line l1")] if "low" in point else []
+        if "rows" in point:
+            dot = circle(*at, 2 + 8 * sqrt(point["rows"] / total), "f1")
+            marks.append(group(f"{count(point['rows'])} rows: {words}", *whisker, dot))
+        else:
+            dot = element("circle", cx=at[0], cy=at[1], r=3, class_="f1", fill_opacity="0.45")
+            marks.append(group(words, *whisker, dot))
     return chart(322, label, *marks)
 
 
 def fold(labels: Sequence[str], counts: Sequence[Sequence[int]], limit: int) -> tuple[list[str], list[list[int]]]:
-    """Keep the `limit` - 1 classes with most errors, in their order, and sum the others into one."""
+    """Keep the `limit` - 1 names with most counts off the diagonal, in their order, and sum the others into one."""
     if len(labels) <= limit:
         return list(labels), [list(row) for row in counts]
     size = range(len(labels))
@@ -190,21 +194,22 @@ def fold(labels: Sequence[str], counts: Sequence[Sequence[int]], limit: int) -> 
     return [*(labels[i] for i in kept), f"{len(labels) - len(kept)} others"], folded
 
 
-def confusion(labels: Sequence[str], counts: Sequence[Sequence[int]], *, label: str) -> Markup:
-    """Heat map of counts[true][predicted], coloured by the share of the true class; beyond 16 classes, `fold`ed."""
-    names, counts = fold(labels, counts, MATRIX)
+def matrix(names: Sequence[str], counts: Sequence[Sequence[int]], *, label: str, x: str, y: str) -> Markup:
+    """Heat map of counts[y][x], coloured by the share of the row; beyond 16 names, `fold`ed."""
+    names, counts = fold(names, counts, MATRIX)
     rows = [shorten(f"{i} {name}", MATRIX_NAMES) for i, name in enumerate(names, 1)]
     left, top = _names_width(rows), 40.0
     side = min((WIDTH - left) / len(names), 104)
     fits = all(text_width(name) <= side - 8 for name in names)
-    marks = [text(left, 12, "predicted →", "m"), text(0, top - 8, "true ↓", "m")]
+    marks = [text(left, 12, f"{x} \u2192", "m"), text(0, top - 8, f"{y} \u2193", "m")]
     for i, name in enumerate(names):
-        total, y = sum(counts[i]) or 1, top + i * side
+        total, at = sum(counts[i]) or 1, top + i * side
         marks.append(text(left + (i + 0.5) * side, top - 8, name if fits else str(i + 1), "m c"))
-        marks.append(text(0, y + side / 2 + 4, name if fits else rows[i]))
+        marks.append(text(0, at + side / 2 + 4, name if fits else rows[i]))
         for j, number in enumerate(counts[i]):
-            share, words = number / total, f"{name} predicted as {names[j]}: {count(number)} of {count(sum(counts[i]))}"
-            cell = rect(left + j * side, y, side - 1, side - 1, "f1", fill_opacity=f"{0.06 + 0.94 * share:.2f}")
-            shown = text(left + (j + 0.5) * side, y + side / 2 + 4, count(number), "c on" if share > DARK else "c")
+            words = f"{y} {name}, {x} {names[j]}: {count(number)} of {count(sum(counts[i]))}"
+            share = number / total
+            cell = rect(left + j * side, at, side - 1, side - 1, "f1", fill_opacity=f"{0.06 + 0.94 * share:.2f}")
+            shown = text(left + (j + 0.5) * side, at + side / 2 + 4, count(number), "c on" if share > DARK else "c")
             marks.append(group(words, cell, shown) if side >= NUMBERED else group(words, cell))
     return chart(top + len(names) * side, label, *marks)

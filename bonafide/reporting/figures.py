@@ -1,4 +1,4 @@
-"""The report's figures and names: what of an evaluation is drawn, and what it is called in words."""
+"""The report's figures: what of an evaluation is drawn, by what it says of itself and by no task's name."""
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
@@ -7,66 +7,70 @@ from typing import Any
 
 from markupsafe import Markup
 
-from bonafide.reporting.charts import bars, confusion, grouped_bars, histogram, interval, ladder, lines, reliability
+from bonafide.reporting.charts import bars, grouped_bars, histogram, interval, ladder, lines, matrix, scatter
 from bonafide.reporting.svg import SERIES_COLOURS
 
 Facts = Mapping[str, Any]
 Points = list[tuple[float, float]]
 
-NAMES = {
-    "model": "the model",
-    "shell": "the shell",
-    "tfidf": "TF-IDF",
-    "majority": "majority class",
-    "accuracy": "accuracy",
-    "f1_macro": "macro F1",
-    "precision_macro": "macro precision",
-    "recall_macro": "macro recall",
-    "mcc": "MCC",
-    "log_loss": "log-loss",
-    "brier": "Brier score",
-    "calibration_error": "calibration error",
+CHARTS: dict[str, Callable[..., Markup]] = {
+    "bars": bars,
+    "grouped_bars": grouped_bars,
+    "histogram": histogram,
+    "matrix": matrix,
+    "scatter": scatter,
 }
-DRAWN = 12  # bars that a reader takes in at once
+"""By the kind of a panel or finding; its other keys are the chart's arguments."""
+
 CURVE_POINTS = 120  # a curve 400 units wide shows no more
 
 
-def name(key: str) -> str:
-    """What a system, metric or split of the evaluation is called in a sentence."""
-    return NAMES.get(key, key.replace("_", " "))
+def draw(panel: Facts) -> Markup:
+    """The chart of a panel that is no table."""
+    data = {key: value for key, value in panel.items() if key not in ("kind", "title", "caption")}
+    return CHARTS[panel["kind"]](**data, label=panel["title"])
 
 
-def known(rows: Sequence[Facts], key: str) -> list[Facts]:
-    """Those rows whose `key` metric is defined and has an interval."""
-    return [row for row in rows if row[key] and None not in (row[key]["value"], row[key]["low"], row[key]["high"])]
+def is_plain(panel: Facts) -> bool:
+    """Whether its series have a colour each."""
+    return len(panel.get("series", ())) <= SERIES_COLOURS
+
+
+def cells(panel: Facts, limit: int | None = None) -> list[list[Any]]:
+    """The first rows of a table, with its intervals drawn, each column of them on a scale of its own."""
+    rows = [list(row) for row in panel["rows"][:limit]]
+    for place, column in enumerate(panel["columns"]):
+        if column["kind"] == "interval":
+            cell = interval_cell([row[place] for row in rows], panel["mark"])
+            for row in rows:
+                row[place] = cell(row[place])
+    return rows
+
+
+def known(estimates: Sequence[Facts]) -> list[Facts]:
+    """Those that are defined and have an interval."""
+    return [one for one in estimates if one and None not in (one["value"], one["low"], one["high"])]
 
 
 def weakest(rows: Sequence[Facts], key: str, limit: int) -> list[Facts]:
     """The `limit` rows of lowest `key` metric, lowest first; ties keep their order."""
-    return sorted(known(rows, key), key=lambda row: row[key]["value"])[:limit]
+    return sorted((row for row in rows if known([row[key]])), key=lambda row: row[key]["value"])[:limit]
 
 
-def _rungs(rows: Sequence[tuple[str, Facts]]) -> list[tuple[str, float, float, float]]:
-    return [(title, m["value"], m["low"], m["high"]) for title, m in rows if None not in (m["value"], m["low"])]
+def systems_ladder(split: Facts, systems: Sequence[Facts], metric: str, label: str) -> Markup:
+    """Every system's interval, the model, which is the first, last."""
+    measured = [(system["words"], split["systems"][system["name"]][metric]) for system in reversed(systems)]
+    rungs = [(words, m["value"], m["low"], m["high"]) for words, m in measured if None not in (m["value"], m["low"])]
+    return ladder(rungs, label=label, strong=systems[0]["words"])
 
 
-def systems_ladder(split: Facts, systems: Sequence[str], metric: str, label: str) -> Markup:
-    """Every system's interval, the model last."""
-    rungs = _rungs([(name(system), split["systems"][system][metric]) for system in reversed(systems)])
-    return ladder(rungs, label=label, strong=name("model"))
-
-
-def cell(rows: Sequence[Facts], key: str, mark: float) -> Callable[[Facts], Markup]:
-    """A function that draws the `key` interval of one of `rows`, all on one scale, with a line at `mark`."""
-    drawn = known(rows, key)
+def interval_cell(estimates: Sequence[Facts], mark: float) -> Callable[[Facts], Markup]:
+    """A function that draws one of `estimates`, all on one scale, with a line at `mark`."""
+    drawn = known(estimates)
     if not drawn:
         return lambda _: Markup()
-    ends = min(mark, *(row[key]["low"] for row in drawn)), max(mark, *(row[key]["high"] for row in drawn))
-
-    def draw(row: Facts) -> Markup:
-        return interval(**row[key], ends=ends, mark=mark) if row in drawn else Markup()
-
-    return draw
+    ends = min(mark, *(one["low"] for one in drawn)), max(mark, *(one["high"] for one in drawn))
+    return lambda one: interval(**one, ends=ends, mark=mark) if known([one]) else Markup()
 
 
 def in_order(splits: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -90,46 +94,12 @@ def thin(points: Points, limit: int) -> Points:
     return [(sum(x for x, _ in part) / len(part), sum(y for _, y in part) / len(part)) for part in parts]
 
 
-def training(history: Mapping[str, Points], metric: str) -> dict[str, Markup]:
-    """Cross-entropy on train and validation, and the primary metric on validation, by optimiser step."""
-    columns = {"train": "train_loss", "validation": "validation_log_loss"}
-    loss = {title: thin(history[column], CURVE_POINTS) for title, column in columns.items() if history.get(column)}
+def training(history: Mapping[str, Points], metric: str, words: str) -> dict[str, Markup]:
+    """The losses (columns `<split>_..._loss`), and the primary metric on validation, by optimiser step."""
+    losses = {column.partition("_")[0]: points for column, points in history.items() if column.endswith("_loss")}
+    thinned = {split: thin(points, CURVE_POINTS) for split, points in losses.items() if points}
     primary = history.get(f"validation_{metric}", [])
-    drawn = {"loss": lines(loss, label="Loss by step", x="step", y="loss")} if loss else {}
+    drawn = {"loss": lines(thinned, label="Loss by step", x="step", y="loss")} if thinned else {}
     if len(primary) > 1:
-        series = {name(metric): primary}
-        drawn["primary"] = lines(series, label=f"Validation {name(metric)} by step", x="step", y=name(metric))
+        drawn["primary"] = lines({words: primary}, label=f"Validation {words} by step", x="step", y=words)
     return drawn
-
-
-def splits(rows: Mapping[str, Mapping[str, int]]) -> Markup:
-    """Rows by split, and by label where there are few enough to tell their colours apart."""
-    ordered = dict(in_order(rows))
-    labels = list(dict.fromkeys(label for counts in ordered.values() for label in counts))
-    if len(labels) > SERIES_COLOURS:
-        return bars([(split, sum(counts.values())) for split, counts in ordered.items()], label="Rows by split")
-    series = {label: [counts.get(label, 0) for counts in ordered.values()] for label in labels}
-    return grouped_bars(list(ordered), series, label="Rows by split and label")
-
-
-def data(findings: Facts) -> dict[str, Markup]:
-    """Rows by split and label, quarantined rows by reason, lengths of the texts."""
-    drawn = {"splits": splits(findings["splits"])}
-    reasons = sorted(((name(reason), rows) for reason, rows in findings["quarantine"].items() if rows), key=_most)
-    if reasons:
-        drawn["quarantine"] = bars(reasons[:DRAWN], label="Quarantined rows by reason")
-    lengths = findings["lengths"]
-    drawn["lengths"] = histogram(lengths["edges"], lengths["counts"], label="Characters per text")
-    return drawn
-
-
-def _most(row: tuple[str, int]) -> tuple[int, str]:
-    return -row[1], row[0]
-
-
-def errors(split: Facts, labels: Sequence[str]) -> dict[str, Markup]:
-    """Confusion matrix and calibration diagram of the model."""
-    return {
-        "confusion": confusion(labels, split["confusion"], label="Confusion matrix: true label by predicted label"),
-        "calibration": reliability(split["calibration"], label="Calibration: accuracy by confidence"),
-    }

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bonafide.project.errors import InputError
-from bonafide.reporting import figures
 from bonafide.reporting.html import render
 from bonafide.review import github
 from bonafide.review.artifact import only_member
@@ -31,7 +30,7 @@ class Place:
 
 def markdown(review: Review, place: Place) -> str:
     """The comment; where it would be longer than GitHub takes, lines before the last are left out, and it says so."""
-    return _cut(f"{MARKER}\n{render('comment.md', TEMPLATES, review=review, place=place, name=figures.name)}")
+    return _cut(f"{MARKER}\n{render('comment.md', TEMPLATES, review=review, place=place)}")
 
 
 def _cut(text: str) -> str:

@@ -1,6 +1,5 @@
 """What differs between two revisions besides the metrics: parameters, rows of the data, stages."""
 
-import hashlib
 import json
 import re
 from collections import Counter
@@ -9,17 +8,22 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
+from bonafide.evaluation.row_facts import fingerprint
 from bonafide.project.console import printable
 from bonafide.project.dvc_lock import locked_key
 from bonafide.project.environment import flatten
 from bonafide.project.errors import InputError
 from bonafide.project.paths import LOCK, REPORTS, VALIDATED
 from bonafide.project.yaml_files import parse_yaml
+from bonafide.protocol import Score, load
 from bonafide.provenance.revisions import Revision, show
 from bonafide.review.schema import LONGEST, ROWS, Change, Changes, Data, Rows, Stage, Total, Why
 
 Facts = dict[str, Any]
-Row = tuple[str, str | None, bytes]  # split, label, hash of the text
+Row = tuple[str, Any, str]  # split, target, hash of the inputs
+OWN = ("id", "group", "split")
 COUNTS = REPORTS / "validate.json"
 CODE = ("bonafide", "stages")
 
@@ -107,13 +111,18 @@ def _rows(counts: dict[str, int]) -> int | None:
 
 def _rows_changed(base: Revision, head: Revision, before: Iterable[str], after: Iterable[str]) -> Rows | None:
     if _hash(base) == _hash(head) is not None:
-        return Rows(added=0, removed=0, relabelled=0, edited=0, moved=0)
+        return Rows(added=0, removed=0, targets_changed=0, inputs_changed=0, moved=0)
     if not (before and after):
         return None
-    numbered = not (_has_ids(base) and _has_ids(head))
     try:
-        return difference(_table(base, before, numbered=numbered), _table(head, after, numbered=numbered))
-    except InputError:
+        target = load(head.params()["task"]["name"], Score).TARGET
+        tables = _table(base, before), _table(head, after)
+        inputs = [
+            name for name in tables[0].column_names if name not in (*OWN, target) and name in tables[1].schema.names
+        ]
+        numbered = not (_has_ids(base) and _has_ids(head))
+        return difference(*(_by_key(table, target, inputs, numbered=numbered) for table in tables))
+    except (InputError, ImportError, LookupError, TypeError, ValueError):
         return None
 
 
@@ -126,28 +135,37 @@ def _has_ids(revision: Revision) -> bool:
     return "id" in revision.params().get("data", {}).get("columns", {})
 
 
-def _table(revision: Revision, splits: Iterable[str], *, numbered: bool) -> dict[Hashable, Row]:
-    """Every row by its id, or by its text where ids are but numbers of rows; the texts themselves are let go."""
+def _table(revision: Revision, splits: Iterable[str]) -> pa.Table:
+    """The validated rows of all splits, with a column `split`."""
     import pyarrow.parquet as pq
 
-    found: dict[Hashable, Row] = {}
-    seen: Counter[bytes] = Counter()
+    tables = []
     for split in splits:
-        table = pq.read_table(BytesIO(revision.read(VALIDATED / f"{split}.parquet")), columns=["id", "label", "text"])
-        for id_, label, text in zip(*(table[name].to_pylist() for name in ("id", "label", "text")), strict=True):
-            digest = hashlib.sha256(text.encode()).digest()
-            found[(digest, seen[digest]) if numbered else id_] = (split, label, digest)
-            seen[digest] += 1
+        table = pq.read_table(BytesIO(revision.read(VALIDATED / f"{split}.parquet")))
+        tables.append(table.append_column("split", pa.array([split] * len(table), pa.string())))
+    return pa.concat_tables(tables)
+
+
+def _by_key(table: pa.Table, target: str, inputs: Sequence[str], *, numbered: bool) -> dict[Hashable, Row]:
+    """Every row by its id, or by its inputs where ids are but numbers of rows; the inputs themselves are let go."""
+    found: dict[Hashable, Row] = {}
+    seen: Counter[str] = Counter()
+    values = zip(*(table[name].to_pylist() for name in inputs), strict=True)
+    keys = (table[name].to_pylist() for name in ("id", "split", target))
+    for id_, split, truth, row in zip(*keys, values, strict=True):
+        digest = fingerprint(row)
+        found[(digest, seen[digest]) if numbered else id_] = (split, truth, digest)
+        seen[digest] += 1
     return found
 
 
 def difference(before: Mapping[Hashable, Row], after: Mapping[Hashable, Row]) -> Rows:
-    """How many rows differ in what; a row can be relabelled, edited and moved at once."""
+    """How many rows differ in what; one can have another target, other inputs and another split."""
     both = [(before[id_], after[id_]) for id_ in before.keys() & after.keys()]
     return Rows(
         added=len(after.keys() - before.keys()),
         removed=len(before.keys() - after.keys()),
         moved=sum(old[0] != new[0] for old, new in both),
-        relabelled=sum(old[1] != new[1] for old, new in both),
-        edited=sum(old[2] != new[2] for old, new in both),
+        targets_changed=sum(old[1] != new[1] for old, new in both),
+        inputs_changed=sum(old[2] != new[2] for old, new in both),
     )

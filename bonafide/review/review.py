@@ -38,7 +38,7 @@ IN_STEP = "Data and pipelines are up to date."
 
 @dataclass(frozen=True)
 class Measured:
-    """Both sides with their predictions, where they are, and what bonafide.comparison.verdict says of them."""
+    """Both sides with their predictions, where they are, and what bonafide.comparison.compare says of them."""
 
     mode: Literal["render", "train"]
     folder: Path
@@ -135,7 +135,7 @@ def _train(base: Revision, head: Revision, recipe: Path) -> Measured:
 
 def _compare(base: Revision, head: Revision) -> Facts:
     """By the policy of the params.yaml that lies here: the head's, or its recipe's."""
-    from bonafide.comparison.verdict import compare
+    from bonafide.comparison.compare import compare
 
     return compare(base, head, load_params().compare)
 
@@ -169,7 +169,7 @@ def _comparison(facts: Facts) -> Comparison:
         detectable=_number(verdict["detectable"]),
         rows=TestRows(**facts["rows"], groups=facts["groups"]),
         metrics=[
-            Metric(name=found["name"], outcome=found["outcome"], **_difference(found))
+            Metric(name=found["name"], words=word(found["words"]), outcome=found["outcome"], **_difference(found))
             for found in facts["metrics"][:ROWS]
         ],
         slices=_slices(facts["slices"], facts["unsliced"]),

@@ -42,6 +42,7 @@ class Metric(Part):
     """A metric on the test rows that both sides have; `difference` is head less base, with its interval."""
 
     name: Key
+    words: Word
     base: Number | None
     head: Number | None
     difference: Number | None
@@ -79,9 +80,9 @@ class TestRows(Part):
     common: Count
     base_only: Count
     head_only: Count
-    relabelled: Count
-    text_changed: Count | None
-    """None where the texts of a side are not at hand."""
+    targets_changed: Count
+    inputs_changed: Count | None
+    """None where those of a side are not at hand."""
     groups: Count
 
 
@@ -98,7 +99,8 @@ class Comparison(Part):
     detectable: Number | None
     """The least true difference that is found in 4 of 5 comparisons on these rows."""
     rows: TestRows
-    metrics: Annotated[list[Metric], Field(max_length=ROWS)]
+    metrics: Annotated[list[Metric], Field(min_length=1, max_length=ROWS)]
+    """The primary one first."""
     slices: Slices
 
 
@@ -123,9 +125,8 @@ class Rows(Part):
 
     added: Count
     removed: Count
-    relabelled: Count
-    edited: Count
-    """With another text."""
+    targets_changed: Count
+    inputs_changed: Count
     moved: Count
     """In another split."""
 

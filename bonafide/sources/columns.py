@@ -200,14 +200,14 @@ def numbers(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
         known = written if pa.types.is_primitive(column.type) else pc.if_else(pc.equal(written, ""), None, written)
         values = known.cast(pa.float64())
         finite = pc.is_finite(values)
-        if not pa.types.is_floating(column.type) and not told_apart(known.filter(finite)):
+        if not pa.types.is_floating(column.type) and not distinct_in_float64(known.filter(finite)):
             return None
     except (pa.ArrowException, UnicodeDecodeError):
         return None
     return pc.if_else(finite, values, None)
 
 
-def told_apart(column: pa.ChunkedArray) -> bool:
+def distinct_in_float64(column: pa.ChunkedArray) -> bool:
     """Whether float64 has one number for each of a column's, and none of them is a code with a leading zero."""
     found = pc.unique(column.cast(pa.string())).drop_null()
     if pc.any(pc.match_substring_regex(found, r"^[+-]?0[0-9]")).as_py():

@@ -13,7 +13,7 @@ from bonafide.params.pins import Download
 from bonafide.params.sections import Data
 from bonafide.project.errors import InputError
 from bonafide.sources.columns import check_columns
-from bonafide.sources.package_index import source_distribution
+from bonafide.sources.package_index import pinned_archive
 from bonafide.sources.parquet import plain_types, refuse_nested
 from bonafide.sources.tables import Source, check_sizes, read_table
 from bonafide.sources.urls import download
@@ -50,7 +50,7 @@ def load(path: Path, data: Data, wanted: Mapping[str, str]) -> Source:
         for number, pin in enumerate(data.downloads):
             folder = Path(scratch) / str(number)
             folder.mkdir()
-            files[pin.key] = source_distribution(pin, folder) if isinstance(pin, Download) else download(pin, folder)
+            files[pin.key] = pinned_archive(pin, folder) if isinstance(pin, Download) else download(pin, folder)
         table = module.load(files)
         if not isinstance(table, Path):
             return check_table(to_arrow(table, path), path, wanted)

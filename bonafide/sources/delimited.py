@@ -1,6 +1,6 @@
-"""CSV and TSV to Arrow, each column as text: Python's csv module judges a file, pyarrow reads it, both count its rows.
+"""CSV and TSV to Arrow, each column as text: Python's csv module checks a file, pyarrow reads it, both count its rows.
 
-The judge knows lines, so that a refusal names one; it never says what is in it.
+The csv module knows lines, so that a refusal names one; it never says what is in it.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from pyarrow import csv as arrow_csv
 
 from bonafide.project.errors import InputError
 from bonafide.sources.columns import check_columns
-from bonafide.sources.table_file import Contents, kind, packing
+from bonafide.sources.table_file import Contents, compression_note, kind
 from bonafide.sources.text_files import (
     MAX_FIELD,
     MAX_LINE,
@@ -116,7 +116,7 @@ class Form:
             taken.append(line)
             yield line
 
-    def judge(self, *, quoted: bool) -> Reading:
+    def scan(self, *, quoted: bool) -> Reading:
         """Read all rows and keep none."""
         reading, limit = Reading(), csv.field_size_limit(MAX_FIELD)
         try:
@@ -160,7 +160,9 @@ def read_delimited(path: Path, wanted: Mapping[str, str], quotes: str = "auto") 
     if table.num_rows != reading.rows:
         raise InputError(f"{path}: one reader finds {reading.rows} rows and another {table.num_rows}: not read")
     named = DELIMITERS.get(form.delimiter, repr(form.delimiter))
-    words = f"{named}, {'quotes of RFC 4180' if quoted else 'no quotes'}, {form.encoding.upper()}{packing(path)}"
+    words = (
+        f"{named}, {'quotes of RFC 4180' if quoted else 'no quotes'}, {form.encoding.upper()}{compression_note(path)}"
+    )
     return Contents(table, [(name, "text") for name in reading.header], words)
 
 
@@ -185,30 +187,30 @@ def find_form(path: Path, wanted: Mapping[str, str], quotes: str) -> Form:
 
 def decide(form: Form, quotes: str) -> tuple[bool, Reading]:
     """Whether quotes enclose fields, and the reading; raise InputError where that is in doubt or the file broken."""
-    reading = form.judge(quoted=quotes != "none")
+    reading = form.scan(quoted=quotes != "none")
     doubtful = reading.fault or reading.loose or reading.spans
     if quotes == "auto" and doubtful:
-        plain = form.judge(quoted=False)
+        plain = form.scan(quoted=False)
         if not plain.fault and plain.header == reading.header:
-            weigh(form.path, reading, plain)
+            refuse_doubtful(form.path, reading, plain)
             return False, plain
         if not reading.fault and reading.spans and (reading.loose or form.delimiter == "\t"):
-            raise swallowed(form.path, reading)
+            raise several_rows(form.path, reading)
     if reading.fault:
         raise InputError(f"{form.path}: {reading.fault}")
     return quotes != "none", reading
 
 
-def weigh(path: Path, reading: Reading, plain: Reading) -> None:
+def refuse_doubtful(path: Path, reading: Reading, plain: Reading) -> None:
     """Raise InputError unless a file that can be read without quotes can only be meant so."""
     if not reading.fault and reading.spans:
-        raise swallowed(path, reading)
+        raise several_rows(path, reading)
     if plain.wrapped * 2 > plain.holding or plain.escaped:
         fault = reading.fault or f"line {reading.loose} has a quote inside a field that is not quoted"
         raise InputError(f"{path}: {fault}; if quotes are a part of the texts, set data.quotes to none")
 
 
-def swallowed(path: Path, reading: Reading) -> InputError:
+def several_rows(path: Path, reading: Reading) -> InputError:
     """The refusal of a file whose quoted fields may be several rows."""
     return InputError(
         f"{path}: line {reading.spans} opens a quoted field that runs over lines each of which is a whole row: "
@@ -217,7 +219,7 @@ def swallowed(path: Path, reading: Reading) -> InputError:
 
 
 def read_values(form: Form, columns: list[str], *, quoted: bool) -> pa.Table:
-    """Read a file that was judged."""
+    """Read a file that was scanned."""
     parse = arrow_csv.ParseOptions(
         delimiter=form.delimiter, quote_char='"' if quoted else False, newlines_in_values=quoted
     )

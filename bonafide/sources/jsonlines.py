@@ -15,7 +15,7 @@ import pyarrow as pa
 from bonafide.project.console import printable
 from bonafide.project.errors import InputError
 from bonafide.sources.columns import check_columns
-from bonafide.sources.table_file import Contents, kind, packing
+from bonafide.sources.table_file import Contents, compression_note, kind
 from bonafide.sources.text_files import BLOCK, MAX_LINE, find_encoding, read_blocks, read_lines
 
 BATCH = 2**22  # characters that are decoded before they become Arrow
@@ -56,7 +56,7 @@ def read_jsonlines(path: Path, wanted: Mapping[str, str]) -> Contents:
     check_columns(list(seen), wanted, str(path))
     types = ["nested" if isinstance(value, dict | list) else "text" for value in seen.values()]
     columns = list(zip(map(printable, seen), types, strict=True))
-    return Contents(pa.Table.from_batches(batches), columns, f"JSON, {encoding.upper()}{packing(path)}")
+    return Contents(pa.Table.from_batches(batches), columns, f"JSON, {encoding.upper()}{compression_note(path)}")
 
 
 def batched(found: Iterator[tuple[int, int, Any]], path: Path) -> Iterator[tuple[list[int], list[dict[str, Any]]]]:

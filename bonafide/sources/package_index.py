@@ -19,8 +19,8 @@ class NetworkError(OSError):
     """The package index or the model hub cannot be reached; the message is one line that names what was wanted."""
 
 
-def source_distribution(download: Download, folder: Path) -> Path:
-    """The verified archive of `download`, from the cache or through `folder`.
+def pinned_archive(download: Download, folder: Path) -> Path:
+    """The archive of `download` that has the pinned hash, wheel or source, from the cache or through `folder`.
 
     pip compares the hash before it reads the metadata of an archive, for which it would run its setup.py: an archive
     with a wrong pin is never executed. Raises InputError with the actual hash, NetworkError.
@@ -28,13 +28,10 @@ def source_distribution(download: Download, folder: Path) -> Path:
     cached = download_cache.find(download.sha256)
     if cached:
         return cached
-    name = download.package.partition("==")[0]
     pins = folder / "pins.txt"
     pins.write_text(f"{download.package} --hash=sha256:{download.sha256 or download_cache.NO_HASH}\n", encoding="ascii")
     try:
-        file = pip_download(
-            ["--no-binary", name, "--require-hashes", "-r", str(pins.resolve())], download.package, folder
-        )
+        file = pip_download(["--require-hashes", "-r", str(pins.resolve())], download.package, folder)
     except HashError as error:
         state = "wrong" if download.sha256 else "missing"
         raise InputError(

@@ -25,7 +25,7 @@ def kind(path: Path) -> str:
     return path.with_suffix("").suffix.lower() if suffix in COMPRESSIONS else suffix
 
 
-def packing(path: Path) -> str:
+def compression_note(path: Path) -> str:
     """`, gzip` of `A.CSV.gz`, for `Contents.form`."""
     compression = COMPRESSIONS.get(path.suffix.lower())
     return f", {compression}" if compression else ""

@@ -40,19 +40,19 @@ def download(link: Link, folder: Path) -> Path:
     NetworkError where none answers in full. A file that was broken off is taken up by the next run.
     """
     file = folder / link.key
-    with _place(link, folder) as part:
+    with _partial_file(link, folder) as part:
         cached = download_cache.find(link.sha256)
         if cached:
             shutil.copyfile(cached, file)
             return file
-        _bring_verified(link, part)
+        _transfer_verified(link, part)
         shutil.move(part, file)
         download_cache.keep(link.sha256, [file])
     return file
 
 
 @contextmanager
-def _place(link: Link, folder: Path) -> Iterator[Path]:
+def _partial_file(link: Link, folder: Path) -> Iterator[Path]:
     """Where the bytes go meanwhile: into the cache, one process at a time, or where there is none into `folder`."""
     part, lock = download_cache.entry(f"{link.sha256}.part"), None
     if link.sha256:
@@ -67,10 +67,10 @@ def _place(link: Link, folder: Path) -> Iterator[Path]:
             lock.release()
 
 
-def _bring_verified(link: Link, part: Path) -> None:
+def _transfer_verified(link: Link, part: Path) -> None:
     for _ in range(2):
         resumed = _size(part) > 0
-        failure = _bring(link, part)
+        failure = _transfer(link, part)
         actual = sha256(part) if part.exists() else ""
         if actual and actual == link.sha256:
             return
@@ -83,7 +83,7 @@ def _bring_verified(link: Link, part: Path) -> None:
     raise InputError(f"{_named(link)}: the pin is {state}, the actual sha256 is {actual}")
 
 
-def _bring(link: Link, part: Path) -> NetworkError | None:
+def _transfer(link: Link, part: Path) -> NetworkError | None:
     """Transfer until the whole file is there; return why it is not."""
     pauses = iter(PAUSES)
     with requests.Session() as session:
@@ -118,7 +118,7 @@ class Transfer:
         headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={at}-", **self.validator} if at else {})}
         try:
             with self.session.get(self.link.url, headers=headers, stream=True, timeout=PATIENCE) as answer:
-                self._take(answer, at)
+                self._receive(answer, at)
         except requests.exceptions.SSLError as error:
             reason = re.search(r"\] ([^(]+?) \(_ssl", str(error))
             raise NetworkError(f"{shown(self.link.url)}: TLS: {reason[1] if reason else 'no trust'}") from None
@@ -134,7 +134,7 @@ class Transfer:
         except HTTPError:
             raise BrokenError(f"the connection broke after {_size(self.part):,} bytes") from None
 
-    def _take(self, answer: requests.Response, at: int) -> None:
+    def _receive(self, answer: requests.Response, at: int) -> None:
         whole = re.search(r"/(\d{1,18})$", answer.headers.get("Content-Range", ""))
         if answer.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and at:
             if whole and int(whole[1]) == at:

@@ -117,8 +117,8 @@ def primary(base: str) -> tuple[str, str]:
     """The metric that chooses, on validation, and which way is better: ("validation/f1_macro", "max")."""
     from bonafide.protocol import Score, load
 
-    name, direction = load(parse_yaml(base, str(PARAMS))["task"]["name"], Score).PRIMARY_METRIC
-    return f"validation/{name}", direction
+    metric = load(parse_yaml(base, str(PARAMS))["task"]["name"], Score).METRICS[0]
+    return f"validation/{metric.name}", "max" if metric.higher_is_better else "min"
 
 
 def spread(values: Sequence[float]) -> Facts:

@@ -15,22 +15,22 @@ from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from bonafide.cli.app import app
+from bonafide.comparison.compare import compare
 from bonafide.comparison.markdown_table import render
-from bonafide.comparison.verdict import compare
-from bonafide.evaluation import predictions
+from bonafide.evaluation import predictions, row_facts
 from bonafide.evaluation.predictions import Predictions
+from bonafide.evaluation.slices import cut
 from bonafide.params.load import load_params
 from bonafide.project.errors import InputError
 from bonafide.project.files import write_json
-from bonafide.project.paths import EVALUATION, PREDICTIONS, TOKENIZED, VALIDATED
+from bonafide.project.paths import EVALUATION, PREDICTIONS, ROWS
 from bonafide.project.randomness import generator
 from bonafide.provenance.revisions import resolve, workspace
 from tests.project import ROOT
 from tests.reporting.test_markdown import ATTACKS
 
-ROWS = 300
+COUNT = 300
 LABELS = ["negative", "positive"]
-OFFSETS, TEST = TOKENIZED / "test" / "offsets.npy", VALIDATED / "test.parquet"
 PARSER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 
 
@@ -43,7 +43,7 @@ def commit(subject):
     run("git", "-c", "user.name=T", "-c", "user.email=t@example.com", "commit", "-q", "-m", subject)
 
 
-def rows_of(count=ROWS, strength=1.5):
+def rows_of(count=COUNT, strength=1.5):
     """Rows as evaluate and validate would write them; those of another strength differ in their scores alone."""
     rng = generator(1)
     noise, labels = rng.normal(size=count), rng.integers(2, size=count)
@@ -64,15 +64,16 @@ def take(rows, order):
 
 def write(rows, labels=LABELS, *, own_ids=True):
     """The files of one revision that compare reads."""
-    targets = np.array([labels.index(label) for label in rows["label"]])
     order = [LABELS.index(label) if label in LABELS else 0 for label in labels]
+    targets = np.array(rows["label"], dtype=object)
     split = Predictions(rows["id"], rows["group"], targets, {"model": rows["model"][:, order]})
-    predictions.write(PREDICTIONS, labels, {"test": split})
-    write_json(EVALUATION, {"labels": labels, "primary": "f1_macro"})
-    for path in (TEST, OFFSETS):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table({name: rows[name] for name in ("id", "text", "label", "group", "domain")}), TEST)
-    np.save(OFFSETS, np.arange(len(rows["id"]) + 1) * 7)
+    predictions.write(PREDICTIONS, "label", {"test": split})
+    table = pa.table({name: rows[name] for name in ("id", "text", "domain")})
+    pieces = cut(table, ["domain"], {})
+    listed = [{"column": piece.column, "value": piece.value} for piece in pieces]
+    settings = {"labels": labels, "calibration_bins": 10}
+    write_json(EVALUATION, {"task": "classification", "settings": settings, "splits": {"test": {"slices": listed}}})
+    row_facts.write(ROWS, {"test": row_facts.table(table, ["text"], pieces)})
     yaml = YAML(typ="safe", pure=True)
     params = yaml.load((ROOT / "params.yaml").read_text())
     params["compare"] |= {"samples": 1000}
@@ -113,24 +114,24 @@ pytestmark = pytest.mark.slow
 
 def test_the_same_predictions_are_equivalent_and_pass(repository):
     facts = judged()
-    assert facts["rows"] == {"common": 300, "base_only": 0, "head_only": 0, "relabelled": 0, "text_changed": 0}
+    assert facts["rows"] == {"common": 300, "base_only": 0, "head_only": 0, "targets_changed": 0, "inputs_changed": 0}
     assert (facts["base"]["name"], facts["head"]) == ("main", {"name": "workspace", "commit": ""})
     assert facts["base"]["commit"] == run("git", "rev-parse", "main").strip()
     assert facts["verdict"]["outcome"] == "equivalent"
     assert {metric["p_value"] for metric in facts["metrics"]} == {1}
-    assert {piece["column"] for piece in facts["slices"]} == {"domain", "length", "negation"}
+    assert {piece["column"] for piece in facts["slices"]} == {"domain"}
     assert facts["gate"] == {"passed": True, "reasons": []}
 
 
 def test_rows_that_differ_are_counted_and_the_common_ones_compared(repository):
-    rows = take(rows_of(), [*range(10, ROWS), *range(5)])
+    rows = take(rows_of(), [*range(10, COUNT), *range(5)])
     rows["id"][-5:] = [f"new{i}" for i in range(5)]
     flipped = {LABELS[0]: LABELS[1], LABELS[1]: LABELS[0]}
     rows["label"][:3] = [flipped[label] for label in rows["label"][:3]]
     rows["text"][5:7] = ["another", "text"]
     write(rows)
     facts = judged()
-    assert facts["rows"] == {"common": 290, "base_only": 10, "head_only": 5, "relabelled": 3, "text_changed": 2}
+    assert facts["rows"] == {"common": 290, "base_only": 10, "head_only": 5, "targets_changed": 3, "inputs_changed": 2}
     assert facts["notes"][0].startswith("The test rows differ: 10 are in the base only; 5 are in the head only; 3 have")
     assert facts["metrics"][0]["difference"] == 0  # both are judged by the head's labels
     assert sum(piece["rows"] for piece in facts["slices"] if piece["column"] == "domain") == 290
@@ -139,27 +140,35 @@ def test_rows_that_differ_are_counted_and_the_common_ones_compared(repository):
 def test_the_order_of_rows_and_of_labels_changes_nothing_at_all(repository):
     write(rows_of(strength=1.2))
     expected = judged()
-    order = generator(3).permutation(ROWS).tolist()
+    order = generator(3).permutation(COUNT).tolist()
     write(take(rows_of(strength=1.2), order), labels=LABELS[::-1])
     assert json.dumps(judged()) == json.dumps(expected)
 
 
-def test_rows_without_ids_are_matched_by_their_texts(repository):
+def test_rows_without_ids_are_matched_by_their_inputs(repository):
     def numbered(rows):
         return rows | {"id": [str(i + 1) for i in range(len(rows["id"]))]}
 
     write(numbered(rows_of()), own_ids=False)
     commit("Without ids")
     base = resolve("HEAD")
-    rows = take(rows_of(), [5, *range(ROWS)])
+    rows = take(rows_of(), [5, *range(COUNT)])
     rows["text"][0] = "a new first row, by which every number is another"
     write(numbered(rows), own_ids=False)
     try:
         facts = compare(base, workspace(), load_params().compare)
-        assert facts["rows"] == {"common": 300, "base_only": 0, "head_only": 1, "relabelled": 0, "text_changed": 0}
+        assert facts["rows"] == {
+            "common": 300,
+            "base_only": 0,
+            "head_only": 1,
+            "targets_changed": 0,
+            "inputs_changed": 0,
+        }
         assert facts["metrics"][0]["difference"] == 0
-        TEST.unlink()
-        with pytest.raises(InputError, match=r"matched by their texts, but data/validated/test\.parquet: No such file"):
+        ROWS.unlink()
+        with pytest.raises(
+            InputError, match=r"matched by their inputs, but reports/evaluate/rows\.parquet: No such file"
+        ):
             compare(base, workspace(), load_params().compare)
     finally:
         run("git", "reset", "-q", "--hard", "HEAD~1")
@@ -177,10 +186,10 @@ def test_a_gain_and_a_loss_are_called_so(repository):
 
 
 def test_a_table_that_is_not_at_hand_costs_the_slices_and_says_so(repository):
-    TEST.unlink()
+    ROWS.unlink()
     facts = judged()
-    assert (facts["slices"], facts["rows"]["text_changed"]) == ([], None)
-    reason = "The slices cannot be judged: data/validated/test.parquet: No such file or directory."
+    assert (facts["slices"], facts["rows"]["inputs_changed"]) == ([], None)
+    reason = "The slices cannot be judged: reports/evaluate/rows.parquet: No such file or directory."
     assert facts["gate"] == {"passed": False, "reasons": [reason]}
 
 
@@ -193,7 +202,7 @@ def test_other_labels_are_refused(repository):
 
 
 def test_rows_of_another_test_set_are_refused(repository):
-    write(rows_of() | {"id": [f"other{i}" for i in range(ROWS)]})
+    write(rows_of() | {"id": [f"other{i}" for i in range(COUNT)]})
     with pytest.raises(InputError, match=r"^main and workspace: none of their rows of test are the same$"):
         judged()
 
@@ -228,8 +237,8 @@ def without_group(path):
 
 def without_test(path):
     rows = rows_of(50)
-    targets = np.zeros(50, dtype=int)
-    predictions.write(path, LABELS, {"validation": Predictions(rows["id"], rows["group"], targets, {})})
+    targets = np.array(rows["label"], dtype=object)
+    predictions.write(path, "label", {"validation": Predictions(rows["id"], rows["group"], targets, {})})
 
 
 @pytest.mark.parametrize(
@@ -238,7 +247,7 @@ def without_test(path):
         (nothing, "reports/evaluate/predictions.parquet: No such file"),
         (garbage, "workspace: reports/evaluate/predictions.parquet: not what evaluate writes"),
         (other_columns, "workspace: reports/evaluate/predictions.parquet: not what evaluate writes"),
-        (not_a_number, "has no probabilities of the model"),
+        (not_a_number, "reports/evaluate/predictions.parquet: the column 'model': no probabilities"),
         (twice, "the id 'r6' is there twice"),
         (without_group, "workspace: reports/evaluate/predictions.parquet: a row has no id or no group"),
         (without_test, "has no split 'test', but validation"),

@@ -1,6 +1,7 @@
 """The verdict on two models: laws that hold for any predictions, and error rates in simulations."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control
 
+from bonafide.comparison.compare import judge
 from bonafide.comparison.matched_rows import Pair, match, numbered
 from bonafide.comparison.power import power
-from bonafide.comparison.verdict import judge
 from bonafide.comparison.wording import notes, reasons
-from bonafide.evaluation.metrics import from_sums, row_sums
 from bonafide.evaluation.slices import Slice
 from bonafide.params.sections import Compare
 from bonafide.project.randomness import generator
+from bonafide.tasks.classification import score
 
 POLICY = Compare(
     split="test",
@@ -26,7 +27,8 @@ POLICY = Compare(
     fail_on=["regressed"],
     fail_on_slices=["regressed"],
 )
-COUNTS = {"common": 1255, "base_only": 0, "head_only": 0, "relabelled": 0, "text_changed": 0}
+COUNTS = {"common": 1255, "base_only": 0, "head_only": 0, "targets_changed": 0, "inputs_changed": 0}
+SETTINGS = {"labels": ["no", "yes"], "calibration_bins": 0}
 MIRROR = {"improved": "regressed", "regressed": "improved"}
 
 
@@ -48,21 +50,29 @@ def simulate(rng, rows=1255, gain=0.0, bias=0.0, own=0.4):
         score = (2 * labels - 1) * strength + lean + shared + noise(own, 0.625 * own)
         positive = 1 / (1 + np.exp(-2 * score))
         systems.append(np.stack([1 - positive, positive], axis=1))
-    return Pair("f1_macro", [f"g{g}" for g in group], labels, *systems, [], "", COUNTS)
+    return Pair("classification", SETTINGS, [f"g{g}" for g in group], targets(labels), *systems, [], "", COUNTS)
+
+
+def targets(labels):
+    return np.array(SETTINGS["labels"], dtype=object)[labels]
+
+
+def totals(pair, outputs):
+    return score.metrics(score.row_sums(pair.targets, outputs, SETTINGS).sum(axis=0), SETTINGS)
 
 
 def swapped(pair):
-    return Pair(pair.primary, pair.groups, pair.labels, pair.head, pair.base, pair.slices, pair.unsliced, pair.counts)
+    return replace(pair, base=pair.head, head=pair.base)
 
 
 def sliced(pair, count=4):
-    pieces = [Slice("part", f"p{part}", np.arange(part, len(pair.labels), count)) for part in range(count)]
-    return Pair(pair.primary, pair.groups, pair.labels, pair.base, pair.head, pieces, "", pair.counts)
+    pieces = [Slice("part", f"p{part}", np.arange(part, len(pair.targets), count)) for part in range(count)]
+    return replace(pair, slices=pieces)
 
 
 def test_identical_systems_have_p_1_and_are_equivalent():
     found = simulate(generator(1))
-    same = sliced(Pair(found.primary, found.groups, found.labels, found.base, found.base.copy(), [], "", COUNTS))
+    same = sliced(replace(found, head=found.base.copy()))
     facts = judge(same, POLICY)
     for row in facts["metrics"] + facts["slices"]:
         assert (row["p_value"], row["difference"], row["low"], row["high"]) == (1, 0, 0, 0)
@@ -93,7 +103,7 @@ def test_the_order_of_the_rows_does_not_matter(seed):
     pair = simulate(generator(seed), rows=150, gain=0.2)
     order = generator(seed, "order").permutation(150)
     groups = [pair.groups[row] for row in order]
-    moved = Pair(pair.primary, groups, pair.labels[order], pair.base[order], pair.head[order], [], "", COUNTS)
+    moved = replace(pair, groups=groups, targets=pair.targets[order], base=pair.base[order], head=pair.head[order])
     for one, other in zip(judge(pair, POLICY)["metrics"], judge(moved, POLICY)["metrics"], strict=True):
         assert one["outcome"] == other["outcome"]
         numbers = ("base", "head", "difference", "low", "high", "p_value")
@@ -127,20 +137,20 @@ def test_a_slice_that_is_too_small_or_of_too_few_groups_is_not_judged():
     one_group = [0, 1] * 20
     groups = [f"few{g}" for g in one_group] + pair.groups[40:]
     pieces = [Slice("c", "few groups", np.arange(40)), Slice("c", "few rows", np.arange(50, 60))]
-    facts = judge(Pair("f1_macro", groups, pair.labels, pair.base, pair.head, pieces, "", COUNTS), POLICY)
+    facts = judge(replace(pair, groups=groups, slices=pieces), POLICY)
     assert (facts["slices"], facts["slices_untested"]) == ([], 2)
 
 
 def test_groups_too_few_for_any_swap_to_be_rare_decide_nothing():
     pair = simulate(generator(6), rows=400, gain=3.0, own=0.01)
-    few = Pair("f1_macro", [f"{i % 5}" for i in range(400)], pair.labels, pair.base, pair.head, [], "", COUNTS)
+    few = replace(pair, groups=[f"{i % 5}" for i in range(400)])
     assert judge(few, POLICY)["verdict"]["outcome"] == "not enough evidence"
     assert judge(pair, POLICY)["verdict"]["outcome"] == "improved"
 
 
 def test_groups_too_few_show_no_equivalence_either():
     pair = simulate(generator(6), rows=2000, own=0.01)
-    few = Pair("f1_macro", [f"{i % 5}" for i in range(2000)], pair.labels, pair.base, pair.head, [], "", COUNTS)
+    few = replace(pair, groups=[f"{i % 5}" for i in range(2000)])
     assert judge(pair, POLICY)["verdict"]["outcome"] == "equivalent"
     assert judge(few, POLICY)["metrics"][0]["error"] > 0
     assert judge(few, POLICY)["verdict"]["outcome"] == "not enough evidence"
@@ -176,10 +186,10 @@ def test_slices_that_were_to_be_judged_and_cannot_be_fail_the_gate():
 def test_what_differs_between_the_rows_is_said():
     facts = judge(simulate(generator(9)), POLICY)
     facts |= {"seeds": {"base": 3, "head": 1, "base_sd": 0.0042, "head_sd": None}, "unsliced": ""}
-    facts["rows"] = {"common": 1200, "base_only": 55, "head_only": 0, "relabelled": 2, "text_changed": None}
+    facts["rows"] = {"common": 1200, "base_only": 55, "head_only": 0, "targets_changed": 2, "inputs_changed": None}
     said = notes(facts)
     assert said[0] == (
-        "The test rows differ: 55 are in the base only; 2 have another label, of which the head's counts. "
+        "The test rows differ: 55 are in the base only; 2 have another target, of which the head's counts. "
         "The 1,200 common ones are compared."
     )
     assert said[1].startswith("These rows show a true difference of 0.0")
@@ -198,7 +208,7 @@ def planted():
     """1,000 pairs whose head is better by 3 points of macro F1, and the true differences."""
     rng, gain = generator(21), 0.166
     truth = simulate(generator(22), rows=2_000_000, gain=gain)
-    base, head = (from_sums(row_sums(truth.labels, one).sum(axis=0), 2) for one in (truth.base, truth.head))
+    base, head = (totals(truth, one) for one in (truth.base, truth.head))
     return [judge(simulate(rng, gain=gain), POLICY) for _ in range(1000)], {m: head[m] - base[m] for m in base}
 
 
@@ -242,7 +252,7 @@ def test_systems_that_err_in_different_ways_and_as_often_are_not_told_apart_more
 def test_systems_that_differ_by_the_margin_are_seldom_called_equivalent():
     rng, gain, own = generator(24), 0.053, 0.08
     truth = simulate(generator(25), rows=2_000_000, gain=gain, own=own)
-    base, head = (from_sums(row_sums(truth.labels, one).sum(axis=0), 2) for one in (truth.base, truth.head))
+    base, head = (totals(truth, one) for one in (truth.base, truth.head))
     assert head["f1_macro"] - base["f1_macro"] == pytest.approx(0.01, abs=0.0005)
     facts = [judge(simulate(rng, gain=gain, own=own), POLICY) for _ in range(500)]
     called = share(facts, "equivalent")

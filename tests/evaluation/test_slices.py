@@ -2,11 +2,10 @@
 
 import numpy as np
 import pyarrow as pa
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bonafide.evaluation.slices import NEGATION, cut, number_names, readable, string_names
+from bonafide.evaluation.slices import cut, number_names, readable, string_names
 
 
 def table(**columns):
@@ -20,13 +19,13 @@ def found(pieces, column):
 
 @given(st.lists(st.one_of(st.none(), st.text(max_size=2)), min_size=1, max_size=80))
 def test_every_string_is_in_one_slice(values):
-    pieces = found(cut(table(domain=pa.array(values, pa.string())), ["domain"], np.ones(len(values))), "domain")
+    pieces = found(cut(table(domain=pa.array(values, pa.string())), ["domain"], {}), "domain")
     assert sorted(row for rows in pieces.values() for row in rows) == list(range(len(values)))
 
 
 @given(st.lists(st.floats(), min_size=1, max_size=80))
 def test_every_number_is_in_one_slice(values):
-    pieces = found(cut(table(rating=pa.array(values, pa.float64())), ["rating"], np.ones(len(values))), "rating")
+    pieces = found(cut(table(rating=pa.array(values, pa.float64())), ["rating"], {}), "rating")
     assert sorted(row for rows in pieces.values() for row in rows) == list(range(len(values)))
 
 
@@ -39,7 +38,7 @@ def test_the_most_frequent_values_come_first_and_the_rest_is_one_slice():
 
 
 def test_few_numbers_are_slices_of_their_own_and_no_number_is_missing():
-    pieces = found(cut(table(stars=pa.array([5.0, 1.0, None, 5.0, 2.5])), ["stars"], np.ones(5)), "stars")
+    pieces = found(cut(table(stars=pa.array([5.0, 1.0, None, 5.0, 2.5])), ["stars"], {}), "stars")
     assert pieces == {"1": [1], "2.5": [4], "5": [0, 3], "missing": [2]}
 
 
@@ -66,49 +65,24 @@ def test_numbers_have_as_few_digits_as_tell_them_apart():
     assert readable(np.array([1234.51, 1234.52])) == ["1234.51", "1234.52"]
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "Not bad.",
-        "I can't",
-        "I can’t",
-        "he DOESNT care",
-        "no!",
-        "never again",
-        "nothing works",
-        "cannot",
-        "不好",
-        "没有",
-        "别买",
-    ],
-)
-def test_a_negation_is_found(text):
-    assert NEGATION.search(text)
+OURS = {"size": (["small", "large", "small"], ["large", "small"])}
 
 
-@pytest.mark.parametrize("text", ["a notable knot", "I know", "another nobleman", "want", "很好", "innocent"])
-def test_a_word_that_holds_a_negation_is_none(text):
-    assert NEGATION.search(text) is None
-
-
-def test_length_and_negation_are_always_cut():
-    rows = table(id=["1", "2", "3"]).set_column(0, "text", pa.array(["not good", "good", "no"]))
-    pieces = cut(rows, [], np.array([4, 3, 3]))
-    assert found(pieces, "length") == {"3": [1, 2], "4": [0]}
-    assert found(pieces, "negation") == {"yes": [0, 2], "no": [1]}
+def test_what_a_task_knows_is_cut_in_its_order_after_the_columns():
+    pieces = cut(table(stars=pa.array([1, 2, 1])), ["stars"], OURS)
+    assert [(piece.column, piece.value, piece.rows.tolist()) for piece in pieces] == [
+        ("stars", "1", [0, 2]), ("stars", "2", [1]), ("size", "large", [1]), ("size", "small", [0, 2])
+    ]  # fmt: skip
 
 
 def test_columns_called_as_ours_are_kept_beside_them():
-    table = pa.table({"text": ["no", "a", "b"], "length": ["short", "long", "long"], "negation": ["A", "B", "B"]})
-    pieces = cut(table, ["length", "negation"], np.array([4, 3, 3]))
-    assert found(pieces, "length") == {"long": [1, 2], "short": [0]}
-    assert found(pieces, "negation") == {"B": [1, 2], "A": [0]}
-    assert found(pieces, "built-in length") == {"3": [1, 2], "4": [0]}
-    assert found(pieces, "built-in negation") == {"yes": [0], "no": [1, 2]}
-    table = table.append_column("built-in length", pa.array(["x", "x", "y"]))
-    pieces = cut(table, ["length", "built-in length"], np.array([4, 3, 3]))
-    assert found(pieces, "built-in length") == {"x": [0, 1], "y": [2]}
-    assert found(pieces, "built-in built-in length") == {"3": [1, 2], "4": [0]}
+    rows = pa.table({"size": ["A", "B", "B"], "built-in size": ["x", "x", "y"]})
+    pieces = cut(rows, ["size"], OURS)
+    assert found(pieces, "size") == {"B": [1, 2], "A": [0]}
+    assert found(pieces, "built-in size") == {"large": [1], "small": [0, 2]}
+    pieces = cut(rows, ["size", "built-in size"], OURS)
+    assert found(pieces, "built-in size") == {"x": [0, 1], "y": [2]}
+    assert found(pieces, "built-in built-in size") == {"large": [1], "small": [0, 2]}
 
 
 def test_values_called_missing_and_other_are_not_those_that_are():

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from bonafide.evaluation.metrics import from_sums, row_sums
+from bonafide.evaluation.paired_tests import permuted
 from bonafide.evaluation.statistics import (
     bootstrap,
     by_group,
     mcnemar,
     percentile,
-    permutation_test,
     reflected,
     wilson,
 )
@@ -21,6 +21,10 @@ from bonafide.project.randomness import generator
 
 def macro_f1(sums):
     return from_sums(sums, 2)["f1_macro"]
+
+
+def permutation_test(ours, theirs, statistic, samples, rng):
+    return permuted(theirs, ours, lambda sums: {"it": statistic(sums)}, samples, rng)["it"]
 
 
 def paired(rows, groups, gain, rng):

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mlflow.exceptions import MlflowException
 
-from bonafide.registry.mlflow_package import signature
 from bonafide.registry.serving import csv_requests
+from bonafide.tasks.classification.serve import Reader, signature
 
 with warnings.catch_warnings():  # MLflow's, about types of its own
     warnings.simplefilter("ignore")
@@ -28,7 +28,7 @@ class Echo:
         return _enforce_schema(frame, INPUTS)["text"].tolist()
 
 
-INPUTS = signature(["no", "yes"]).inputs
+INPUTS = signature(Reader(None, None, ["no", "yes"], {}))[0]
 
 
 @pytest.fixture(autouse=True)

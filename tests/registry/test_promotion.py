@@ -5,8 +5,9 @@ import math
 import pytest
 
 from bonafide.project.errors import InputError
+from bonafide.protocol import Metric
 from bonafide.registry.mlflow_package import CODE, CODE_PART, FLAVOR, check, identity, seal
-from bonafide.registry.promotion import below
+from bonafide.registry.promotion import missed
 
 
 @pytest.mark.parametrize(
@@ -19,8 +20,14 @@ from bonafide.registry.promotion import below
         (None, ["f1 is not in reports/evaluate.json"]),
     ],
 )
-def test_a_metric_below_its_minimum_is_named(value, reason):
-    assert below({"f1": value} if value is not None else {}, {"f1": 0.8}) == reason
+def test_a_metric_below_its_bound_is_named(value, reason):
+    assert missed({"f1": value} if value is not None else {}, {"f1": 0.8}, []) == reason
+
+
+@pytest.mark.parametrize(("value", "reason"), [(1.9, []), (2.1, ["test/loss is 2.1, above 2"])])
+def test_a_metric_of_which_less_is_better_is_bounded_from_above(value, reason):
+    known = [Metric("loss", "loss", higher_is_better=False)]
+    assert missed({"test/loss": value}, {"test/loss": 2.0}, known) == reason
 
 
 def test_equal_models_are_one_only_if_they_are_used_alike():

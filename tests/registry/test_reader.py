@@ -9,14 +9,15 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from bonafide.datasets import ragged
 from bonafide.forward import packing
+from bonafide.forward.inference import load as load_model
 from bonafide.forward.inference import predict_all
 from bonafide.pretrained import tokenizer
 from bonafide.project.errors import InputError
 from bonafide.quality import pii
-from bonafide.registry.serving.predictor import REQUEST, drift, fault, load, made_up, mask, refuse
+from bonafide.registry.serving.predictor import load
 from bonafide.tasks.classification import model as classifier
-from bonafide.tasks.classification import systems
 from bonafide.tasks.classification import train as training
+from bonafide.tasks.classification.serve import REQUEST, Reader, fault, mask, refuse
 from tests.tiny_model import build_tiny_model
 
 CONFIG = {"task": "classification", "max_length": 8, "min_characters": 1, "max_characters": 200, "mask": True}
@@ -39,21 +40,25 @@ def reader(folder, one_thread):
     return load(folder, CONFIG)
 
 
+def rows(texts):
+    return [{"text": text} for text in texts]
+
+
 def test_raw_texts_get_the_bits_that_evaluate_gives(folder, reader):
     processor = tokenizer.load(folder)
     ids, _ = tokenizer.encode(TEXTS, processor, 8)
     tokens = ragged.pack(ids, np.zeros(len(ids), dtype=np.int64), ["a", "b", "c", "d"])
-    model = systems.load(AutoModelForSequenceClassification, folder)
+    model = load_model(AutoModelForSequenceClassification, folder)
     packing.enable(model)
-    assert (reader.predict(TEXTS) == predict_all(model, tokens, classifier.probabilities)).all()
-    assert reader.labels == ["no", "yes"]
+    assert (reader.predict(rows(TEXTS)) == predict_all(model, tokens, classifier.probabilities)).all()
+    assert reader.model.labels == ["no", "yes"]
 
 
 def test_personal_data_is_read_as_its_kind_and_only_where_validate_masks_it(folder, reader):
     mail, kind = ["film ann@example.com"], ["film [EMAIL]"]
-    assert (reader.predict(mail) == reader.predict(kind)).all()
+    assert (reader.predict(rows(mail)) == reader.predict(rows(kind))).all()
     plain = load(folder, CONFIG | {"mask": False})
-    assert not (plain.predict(mail) == plain.predict(kind)).all()
+    assert not (plain.predict(rows(mail)) == plain.predict(rows(kind))).all()
 
 
 PIECES = ["ann@example.com", "93.184.216.34", "4111 1111 1111 1111", "+44 20 7946 0958", "sk-abcdef1234567890abcdef12"]
@@ -81,11 +86,11 @@ def test_masking_what_is_masked_changes_nothing():
 
 
 def test_a_made_up_text_is_the_same_again_and_shows_another_cut(folder, reader):
-    texts = made_up(folder, "classification")
-    assert texts == made_up(folder, "classification")
-    expected = reader.predict(texts).tolist()
-    assert drift(reader, texts, expected) == 0
-    assert drift(load(folder, CONFIG | {"max_length": 4}), texts, expected) > 0
+    made = reader.role.examples(reader.model)
+    assert made == load(folder, CONFIG).role.examples(reader.model)
+    expected = reader.predict(made).tolist()
+    assert reader.drift(made, expected) == 0
+    assert load(folder, CONFIG | {"max_length": 4}).drift(made, expected) > 0
 
 
 def test_a_model_that_wants_to_run_code_is_refused(folder, tmp_path):
@@ -114,11 +119,11 @@ def test_half_a_surrogate_pair_is_named():
 @pytest.mark.parametrize(
     ("texts", "says"),
     [
-        ([], "^no texts$"),
         (["a", None], "^row 1: a text is wanted, not null$"),
         (["a" * 200_000] * (REQUEST // 200_000) + ["a"], "^1,000,001 characters"),
     ],
 )
 def test_a_request_is_refused_in_one_line(texts, says):
+    reader = Reader(None, None, [], {"min_characters": 1, "max_characters": 1_000_000})
     with pytest.raises(InputError, match=says):
-        refuse(texts, 1, 1_000_000)
+        refuse(reader, rows(texts))

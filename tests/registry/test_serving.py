@@ -194,7 +194,7 @@ RECORDS = '{"dataframe_records": [%s]}'
         (b'{"dataframe_records": [{"text": "\xff"}]}', "valid JSON"),
         (RECORDS % '{"words": "good film"}', "missing inputs ['text']"),
         (RECORDS % "", "missing inputs ['text']"),
-        ('{"dataframe_split": {"columns": ["text"], "data": []}}', "no texts"),
+        ('{"dataframe_split": {"columns": ["text"], "data": []}}', "no rows"),
         (RECORDS % '{"text": 5}', "row 0: a text is wanted, not int"),
         (RECORDS % '{"text": "good"}, {"text": 5}', "row 1: a text is wanted, not int"),
         (RECORDS % '{"text": null}', "row 0: a text is wanted, not null"),

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from bonafide.registry.serving.dynamic_batching import LIMIT, Together
+from bonafide.registry.serving.dynamic_batching import LIMIT, Batcher
 
 
 def lengths(texts):
@@ -31,7 +31,7 @@ class Slow:
 
 
 def build(answer):
-    return Together(answer, ThreadPoolExecutor(1))
+    return Batcher(answer, ThreadPoolExecutor(1))
 
 
 def gather(together, requests):

@@ -11,9 +11,8 @@ from bonafide.reporting import charts, svg
 
 HOSTILE = "</title><script>alert(1)</script>\" onload='x' ]]> \u202e\x1b[31m&amp;"
 BINS = [
-    {"rows": 0, "confidence": None, "accuracy": None, "low": None, "high": None},
-    {"rows": 25, "confidence": 0.6, "accuracy": 0.6, "low": 0.5, "high": 0.7},
-    {"rows": 100, "confidence": 0.9, "accuracy": 0.7, "low": 0.6, "high": 0.8},
+    {"rows": 25, "x": 0.6, "y": 0.6, "low": 0.5, "high": 0.7},
+    {"rows": 100, "x": 0.9, "y": 0.7, "low": 0.6, "high": 0.8},
 ]
 finite = st.floats(-1e6, 1e6) | st.floats(-1e-6, 1e-6)
 
@@ -26,8 +25,9 @@ def every_chart(name: str) -> dict[str, str]:
         "lines": charts.lines({name: [(0, 1), (1, 2)], "y": [(0, 3)]}, label=name, x=name, y=name),
         "ladder": charts.ladder([(name, 0.5, 0.4, 0.6), ("b", 0.7, 0.6, 0.9)], label=name, strong=name),
         "interval": charts.interval(0.5, 0.4, 0.6, ends=(0, 1), mark=0.7),
-        "reliability": charts.reliability(BINS, label=name),
-        "confusion": charts.confusion([name, "b"], [[3, 1], [0, 4]], label=name),
+        "scatter": charts.scatter([{"x": 1.0, "y": 2.0}], label=name, x=name, y=name),
+        "sized": charts.scatter(BINS, label=name, x=name, y=name, diagonal=True),
+        "matrix": charts.matrix([name, "b"], [[3, 1], [0, 4]], label=name, x=name, y=name),
     }
 
 
@@ -79,18 +79,18 @@ def test_ladder_puts_each_dot_within_its_whisker_and_orders_dots_by_value():
 
 
 def test_a_calibrated_bin_lies_on_the_diagonal_and_an_overconfident_one_below():
-    chart = charts.reliability(BINS, label="r")
+    chart = charts.scatter(BINS, label="r", x="x", y="y", diagonal=True)
     diagonal = next(mark for mark in found(chart, "line") if mark["class"] == "dash")
     (x1, y1, x2, y2), dots = (float(diagonal[k]) for k in ("x1", "y1", "x2", "y2")), found(chart, "circle")
     above = [float(dot["cy"]) - (y1 + (float(dot["cx"]) - x1) * (y2 - y1) / (x2 - x1)) for dot in dots]
-    assert len(dots) == 2  # the empty bin has none
+    assert len(dots) == 2
     assert above[0] == pytest.approx(0, abs=0.2)
     assert above[1] > 10  # further down the screen
     assert float(dots[1]["r"]) > float(dots[0]["r"])
 
 
-def test_confusion_colours_by_the_share_of_the_true_class():
-    opacity = [float(cell["fill-opacity"]) for cell in found(every_chart("a")["confusion"], "rect")]
+def test_a_matrix_is_coloured_by_the_share_of_its_row():
+    opacity = [float(cell["fill-opacity"]) for cell in found(every_chart("a")["matrix"], "rect")]
     assert opacity == pytest.approx([0.06 + 0.94 * share for share in (0.75, 0.25, 0, 1)], abs=0.01)
 
 
@@ -102,14 +102,14 @@ def test_many_classes_fold_into_the_most_confused_and_lose_no_row():
     assert len(labels) == len(folded) == 16
     assert {"class 3", "class 140", "135 others"} <= set(labels)
     assert sum(map(sum, folded)) == 7 * size + 9
-    assert len(found(charts.confusion([str(i) for i in range(size)], counts, label="c"), "rect")) == 256
+    assert len(found(charts.matrix([str(i) for i in range(size)], counts, label="c", x="x", y="y"), "rect")) == 256
 
 
 def test_charts_of_nothing_are_drawn():
     assert "<svg" in charts.bars([], label="")
     assert "<svg" in charts.grouped_bars([], {}, label="")
     assert "<svg" in charts.lines({}, label="", x="", y="")
-    assert "<svg" in charts.reliability([], label="")
+    assert "<svg" in charts.scatter([], label="", x="", y="")
 
 
 @given(finite, finite, st.integers(2, 6))

@@ -36,6 +36,10 @@ class Text(HTMLParser):
         self.links += [value for name, value in attrs if name in {"href", "src", "srcset", "action", "xlink:href"}]
 
 
+def samples(split: dict) -> list[list]:
+    return next(panel["rows"] for panel in split["panels"] if panel["kind"] == "samples")
+
+
 def written(name: str) -> str:
     return (REPORTS / name).read_text(encoding="utf-8")
 
@@ -51,7 +55,7 @@ def facts(tmp_path):
 def test_page_comment_and_card_open_with_the_verdict(facts):
     metrics = report(PARAMS)
     sentence = facts["verdict"]["sentence"]
-    assert metrics == {"report/verdict_difference": 0.093, "report/beats_shell": 1.0}
+    assert metrics == {"report/verdict_difference": 0.093, "report/beats_reference": 1.0}
     assert written("report.md").startswith(f"### {sentence}\n")
     assert f"The verdict: {sentence}\n" in written("model_card.md")
     words = "".join(Text(written("index.html")).words)
@@ -59,12 +63,12 @@ def test_page_comment_and_card_open_with_the_verdict(facts):
 
 
 @pytest.mark.parametrize(
-    ("outcome", "beats"), [("beats the shell", 1.0), ("worse than the shell", 0.0), ("not enough evidence", 0.0)]
+    ("outcome", "beats"), [("improved", 1.0), ("regressed", 0.0), ("equivalent", 0.0), ("not enough evidence", 0.0)]
 )
-def test_only_a_better_model_beats_its_shell(facts, outcome, beats):
+def test_only_a_better_model_beats_the_reference(facts, outcome, beats):
     facts["verdict"]["outcome"] = outcome
     write_json(EVALUATION, facts)
-    assert report(PARAMS)["report/beats_shell"] == beats
+    assert report(PARAMS)["report/beats_reference"] == beats
 
 
 def test_the_page_stands_alone(facts):
@@ -92,7 +96,7 @@ def test_the_page_shows_every_system_split_class_slice_and_hash(facts):
         "0.791",
     ]
     shown += [f'<td class="quote">{row["value"]}</td>' for row in test["slices"]]
-    shown += [f'<th class="quote">{label}</th>' for label in facts["labels"]]
+    shown += [f'<th class="quote">{label}</th>' for label in facts["settings"]["labels"]]
     shown += [
         '<td class="quote">reviews/a.csv.gz</td><td class="num">14,313</td><td>comma, UTF-8, gzip</td>',
         '<td class="quote">stars</td><td>int64</td><td>left aside</td>',
@@ -106,16 +110,16 @@ def test_the_page_shows_every_system_split_class_slice_and_hash(facts):
 
 def test_as_many_worst_errors_are_shown_as_asked_for_surest_first(facts):
     report(replace(PARAMS, report=replace(PARAMS.report, worst_errors=3)))
-    surest = sorted(facts["splits"]["test"]["errors"], key=lambda error: -error["probability"])
+    texts = [row[0] for row in samples(facts["splits"]["test"])]
     page = written("index.html")
-    places = [page.index(error["text"]) for error in surest[:3]]
+    places = [page.index(text) for text in texts[:3]]
     assert places == sorted(places)
-    assert surest[3]["text"] not in page
+    assert texts[3] not in page
 
 
 def test_texts_stay_out_of_the_comment_and_the_card(facts):
     report(PARAMS)
-    texts = [error["text"] for split in facts["splits"].values() for error in split["errors"]]
+    texts = [row[0] for split in facts["splits"].values() for row in samples(split)]
     assert [text for text in texts if text in written("report.md") + written("model_card.md")] == []
     assert len(written("report.md")) < 20_000  # a comment on GitHub ends at 65,536
 
@@ -156,7 +160,8 @@ def test_any_number_of_classes_is_drawn(tmp_path, classes):
 def test_values_that_are_not_defined_are_dashes(facts):
     split, nothing = facts["splits"]["test"], {"value": None, "low": None, "high": None}
     split["systems"]["majority"]["mcc"] = nothing
-    split["per_class"]["negative"]["precision"] = nothing
+    table = next(panel for panel in split["panels"] if panel["kind"] == "table")
+    table["rows"][0][2:] = [nothing, nothing]
     split["slices"][0] |= {"f1_macro": None, "accuracy": nothing}
     write_json(EVALUATION, facts)
     report(PARAMS)
@@ -166,7 +171,7 @@ def test_values_that_are_not_defined_are_dashes(facts):
 def test_a_run_without_held_out_domains_slices_or_errors_has_a_page(tmp_path):
     facts = evaluation(held_out=())
     for split in facts["splits"].values():
-        split |= {"slices": [], "errors": []}
+        split |= {"slices": [], "panels": [panel for panel in split["panels"] if panel["kind"] != "samples"]}
     write_inputs(tmp_path, facts)
     report(PARAMS)
     page = written("index.html")
@@ -179,7 +184,7 @@ def test_one_epoch_and_a_clean_table_have_a_page(tmp_path):
     write_csv(HISTORY, ("step", "epoch", "train_loss", "validation_f1_macro"), [(10, 1, 0.5, 0.8)])
     write_json(FINDINGS, read_json(FINDINGS) | {"quarantine": {}})
     report(PARAMS)
-    assert "Loss (cross-entropy)" in written("index.html")
+    assert "Loss; the train line" in written("index.html")
     assert "after each epoch" not in written("index.html")
 
 

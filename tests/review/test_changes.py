@@ -32,7 +32,9 @@ def test_the_same_rows_do_not_differ(table):
 def test_there_and_back_swaps_what_is_added_and_what_is_removed(before, after):
     there, back = difference(before, after), difference(after, before)
     assert (there.added, there.removed) == (back.removed, back.added)
-    assert (there.moved, there.relabelled, there.edited) == (back.moved, back.relabelled, back.edited)
+    assert [(one.moved, one.targets_changed, one.inputs_changed) for one in (there, back)] == 2 * [
+        (there.moved, there.targets_changed, there.inputs_changed)
+    ]
     assert len(before) + there.added - there.removed == len(after)
 
 
@@ -40,7 +42,7 @@ def test_each_row_differs_in_what_it_differs():
     before = {1: ("train", "a", b"x"), 2: ("train", "a", b"x"), 3: ("train", "a", b"x"), 4: ("train", "a", b"x")}
     after = {2: ("test", "a", b"x"), 3: ("train", "b", b"y"), 4: ("train", "a", b"x"), 5: ("train", "a", b"x")}
     assert difference(before, after).model_dump() == {
-        "added": 1, "removed": 1, "relabelled": 1, "edited": 1, "moved": 1
+        "added": 1, "removed": 1, "targets_changed": 1, "inputs_changed": 1, "moved": 1
     }  # fmt: skip
 
 
@@ -102,10 +104,10 @@ def commit(**files):
 def test_params_are_told_by_key_and_file_in_the_form_that_a_comment_takes(tmp_path):
     git("init", "-q")
     recipe, other = Path("params.yaml"), Path("other.yaml")
-    base = commit(**{"params.yaml": b"seed: 1\ntrain: {epochs: 2, rate: 1.0e-5}\ndata: {labels: [a, b]}\n"})
+    base = commit(**{"params.yaml": b"seed: 1\ntrain: {epochs: 2, rate: 1.0e-5}\ntask: {labels: [a, b]}\n"})
     head = commit(
         **{
-            "params.yaml": b"seed: 1\ntrain: {epochs: 3}\ndata: {labels: [a, '|@x']}\n",
+            "params.yaml": b"seed: 1\ntrain: {epochs: 3}\ntask: {labels: [a, '|@x']}\n",
             "other.yaml": "".join(f"k{i:02}: {i}\n" for i in range(ROWS + 5)).encode(),
         }
     )
@@ -132,10 +134,10 @@ def table(*rows):
 @pytest.mark.parametrize(
     ("columns", "expected"),
     [
-        (b"{id: id, text: text}", {"added": 1, "removed": 1, "relabelled": 1, "edited": 1, "moved": 0}),
-        (b"{text: text}", {"added": 2, "removed": 2, "relabelled": 1, "edited": 0, "moved": 0}),
+        (b"{id: id, text: text}", {"added": 1, "removed": 1, "targets_changed": 1, "inputs_changed": 1, "moved": 0}),
+        (b"{text: text}", {"added": 2, "removed": 2, "targets_changed": 1, "inputs_changed": 0, "moved": 0}),
     ],
-    ids=["by id", "by text where ids are but numbers"],
+    ids=["by id", "by inputs where ids are but numbers"],
 )
 def test_rows_are_compared_by_id_and_hash(tmp_path, columns, expected):
     git("init", "-q")
@@ -143,7 +145,10 @@ def test_rows_are_compared_by_id_and_hash(tmp_path, columns, expected):
     rows = [("1", "a", "one"), ("2", "a", "two"), ("3", "b", "three"), ("4", "b", "four")]
     counts = b'{"validate/train/rows": 4, "validate/quarantined": %d}'
     base = commit(
-        **{"params.yaml": b"data: {columns: %b}\n" % columns, "reports/validate.json": counts % 1},
+        **{
+            "params.yaml": b"task: {name: classification}\ndata: {columns: %b}\n" % columns,
+            "reports/validate.json": counts % 1,
+        },
         **{"data/validated/train.parquet": table(*rows)},
     )
     changed = [rows[0], ("2", "b", "two"), ("3", "b", "tree"), ("5", "b", "five")]

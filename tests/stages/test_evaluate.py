@@ -13,16 +13,16 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss, matthews_corrcoe
 from transformers import AutoModelForSequenceClassification
 
 from bonafide.datasets import ragged
-from bonafide.evaluation import predictions
+from bonafide.evaluation import predictions, row_facts
 from bonafide.evaluation.predictions import Predictions
 from bonafide.params.load import load_params
 from bonafide.pretrained import tokenizer
 from bonafide.project.errors import InputError
 from bonafide.project.files import read_json, write_json
-from bonafide.project.paths import BASE_MODEL, EVALUATION, MODEL, PREDICTIONS, REPORTS, TOKENIZED, VALIDATED
+from bonafide.project.paths import BASE_MODEL, EVALUATION, MODEL, PREDICTIONS, REPORTS, ROWS, TOKENIZED, VALIDATED
 from bonafide.project.randomness import generator
-from bonafide.tasks.classification import score
-from stages.evaluate import evaluate, measure
+from bonafide.protocol import Split
+from stages.evaluate import cut_up, evaluate, measure
 from tests.project import ROOT, reviews
 from tests.tiny_model import build_tiny_model
 
@@ -99,12 +99,19 @@ def measured(systems, labels, order=None, **changes):
     """evaluation.json of made-up probabilities for a test split of as many rows, two to a group."""
     order = np.arange(len(labels)) if order is None else order
     rows = table("test", reviews(len(labels))).take(order)
-    split = Predictions(
-        rows["id"].to_pylist(), rows["group"].to_pylist(), labels[order], {k: v[order] for k, v in systems.items()}
+    targets = np.array(LABELS, dtype=object)[labels[order]]
+    rows = rows.set_column(2, "label", pa.array(targets))
+    found = Predictions(
+        rows["id"].to_pylist(), rows["group"].to_pylist(), targets, {k: v[order] for k, v in systems.items()}
     )
-    tokens = ragged.pack([[1] * (3 + int(row) % 20) for row in order], labels[order], split.ids)
+    tokens = ragged.pack([[1] * (3 + int(row) % 20) for row in order], labels[order], found.ids)
     chosen = replace(params(), evaluate=replace(params().evaluate, bootstrap_samples=400, **changes))
-    return measure(chosen, score, LABELS, {"test": split}, {"test": tokens}, {"test": rows})
+    split = Split(rows, tokens.arrays)
+    return measure(chosen, {"test": split}, {"test": found}, {"test": cut_up(split, chosen)})
+
+
+def panel(split, title):
+    return next(one for one in split["panels"] if one["title"] == title)
 
 
 def sure(labels, share, seed):
@@ -145,7 +152,7 @@ def test_metrics_are_those_of_the_stored_probabilities(outputs):
 
 def test_every_row_but_those_of_train_is_stored_with_probabilities_that_sum_to_1(outputs):
     _, folder = outputs
-    stored = predictions.read(folder / PREDICTIONS, LABELS)
+    stored = predictions.read(folder / PREDICTIONS, "label")
     assert {split: len(found.ids) for split, found in stored.items()} == {
         "validation": 40,
         "test": 60,
@@ -168,7 +175,7 @@ def test_the_model_is_the_one_that_was_trained(outputs):
             .tolist()
             for i in range(9)
         ]
-    assert predictions.read(folder / PREDICTIONS, LABELS)["test"].systems["model"][:9] == pytest.approx(
+    assert predictions.read(folder / PREDICTIONS, "label")["test"].systems["model"][:9] == pytest.approx(
         np.array(alone), abs=1e-6
     )
 
@@ -182,16 +189,20 @@ def test_tfidf_and_the_shell_learn_what_words_tell(outputs):
 def test_evaluation_json_has_what_the_report_reads(outputs):
     _, folder = outputs
     facts = read_json(folder / EVALUATION)
-    assert (facts["primary"], facts["labels"], facts["systems"]) == ("f1_macro", LABELS, SYSTEMS)
+    assert (facts["metrics"][0]["name"], facts["settings"]["labels"]) == ("f1_macro", LABELS)
+    assert [system["name"] for system in facts["systems"]] == SYSTEMS
     assert set(facts["splits"]) == {"validation", "test", "test_other"}
     for name, split in facts["splits"].items():
         assert split["held_out"] == (name == "test_other")
         assert split["groups"] == split["rows"] // 2
-        assert sum(map(sum, split["confusion"])) == split["rows"] == sum(b["rows"] for b in split["calibration"])
-        assert [sum(row) for row in split["confusion"]] == [split["per_class"][label]["rows"] for label in LABELS]
+        confusion, classes = panel(split, "Confusion")["counts"], panel(split, "By class")["rows"]
+        assert (
+            sum(map(sum, confusion)) == split["rows"] == sum(b["rows"] for b in panel(split, "Calibration")["points"])
+        )
+        assert [[label, sum(row)] for label, row in zip(LABELS, confusion, strict=True)] == [row[:2] for row in classes]
         assert set(split["comparisons"]) == set(SYSTEMS[1:])
         for metrics in split["systems"].values():
-            assert list(metrics) == sorted(facts["headline"])
+            assert list(metrics) == sorted(metric["name"] for metric in facts["metrics"])
             for found in metrics.values():
                 assert set(found) == ESTIMATE
                 assert found["low"] <= found["high"]
@@ -200,28 +211,30 @@ def test_evaluation_json_has_what_the_report_reads(outputs):
             assert sum(piece["rows"] for piece in pieces) == split["rows"]
             assert all(piece["small"] == (piece["rows"] < 15) for piece in pieces)
             assert all(set(piece["accuracy"]) == ESTIMATE for piece in pieces)
-        assert bool(split["errors"]) == (name == "test")
+        assert any(one["kind"] == "samples" for one in split["panels"]) == (name == "test")
     assert set(facts["verdict"]) == {
-        "outcome", "sentence", "metric", "split", "difference", "low", "high", "p_value", "margin",
+        "outcome", "sentence", "metric", "split", "against", "difference", "low", "high", "p_value", "margin", "alpha",
+        "interval", "tost",
     }  # fmt: skip
 
 
 def test_a_split_of_one_class_is_measured(outputs):
     metrics, folder = outputs
     found = read_json(folder / EVALUATION)["splits"]["test_other"]
-    right, rows = found["confusion"][1][1], found["rows"]
-    assert found["confusion"][0] == [0, 0]
+    (first, (_, right)), rows = panel(found, "Confusion")["counts"], found["rows"]
+    assert first == [0, 0]
     assert metrics["test_other/f1_macro"] == pytest.approx(2 * right / (right + rows))
-    assert found["per_class"]["negative"]["rows"] == 0
-    assert found["per_class"]["negative"]["recall"] == {"value": 0, "low": 0, "high": 1}
+    label, in_class, _, recall, *_ = panel(found, "By class")["rows"][0]
+    assert (label, in_class, recall) == ("negative", 0, {"value": 0, "low": 0, "high": 1})
 
 
 def test_errors_are_the_wrong_test_rows_the_most_confident_first(outputs):
     _, folder = outputs
     found = read_json(folder / EVALUATION)["splits"]["test"]
-    errors, confusion = found["errors"], np.array(found["confusion"])
+    mistakes, confusion = panel(found, "The surest mistakes"), np.array(panel(found, "Confusion")["counts"])
+    errors = mistakes["rows"]
     assert len(errors) == confusion.sum() - np.trace(confusion)
-    assert [e["probability"] for e in errors] == sorted((e["probability"] for e in errors), reverse=True)
+    assert [row[3] for row in errors] == sorted((row[3] for row in errors), reverse=True)
     texts = pq.read_table(folder / VALIDATED / "test.parquet")
     rows = dict(
         zip(
@@ -230,18 +243,28 @@ def test_errors_are_the_wrong_test_rows_the_most_confident_first(outputs):
             strict=True,
         )
     )
-    assert all(rows[e["id"]] == (e["text"], e["label"]) and e["prediction"] != e["label"] for e in errors)
+    for row, (text, label, predicted, _) in zip(mistakes["ids"], errors, strict=True):
+        assert rows[row] == (text, label)
+        assert predicted != label
 
 
-def test_the_plots_tell_the_same_as_the_evaluation(outputs):
+def test_the_plot_tells_the_same_as_the_evaluation(outputs):
     _, folder = outputs
     found = read_json(folder / EVALUATION)["splits"]["test"]
-    with (folder / REPORTS / "evaluate" / "confusion.csv").open(newline="") as file:
-        pairs = [(row["label"], row["prediction"]) for row in csv.DictReader(file)]
-    assert [[pairs.count((a, b)) for b in LABELS] for a in LABELS] == found["confusion"]
-    with (folder / REPORTS / "evaluate" / "calibration.csv").open(newline="") as file:
-        bins = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-    assert bins == [{name: row[name] for name in ("confidence", "accuracy", "rows")} for row in found["calibration"]]
+    with (folder / REPORTS / "evaluate" / "scatter.csv").open(newline="") as file:
+        points = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    assert points == [{name: row[name] for name in ("x", "y")} for row in panel(found, "Calibration")["points"]]
+
+
+def test_the_slices_of_each_row_are_those_that_were_measured(outputs):
+    _, folder = outputs
+    for split, found in read_json(folder / EVALUATION)["splits"].items():
+        facts = row_facts.read(folder / ROWS, split)
+        assert facts["id"].to_pylist() == pq.read_table(folder / VALIDATED / f"{split}.parquet")["id"].to_pylist()
+        assert len(set(facts["inputs"].to_pylist())) == found["rows"]  # no text is there twice
+        order = [(piece["column"], piece["value"]) for piece in found["slices"]]
+        sizes = [len(piece.rows) for piece in row_facts.slices(facts, order)]
+        assert sizes == [piece["rows"] for piece in found["slices"]]
 
 
 def test_the_same_inputs_give_the_same_bytes(outputs, inputs):
@@ -264,7 +287,7 @@ def test_a_perfect_model_scores_ideal():
     values = {name: found["value"] for name, found in facts["systems"]["model"].items()}
     ideal = dict.fromkeys(("accuracy", "precision_macro", "recall_macro", "f1_macro", "mcc"), 1.0)
     assert values == ideal | dict.fromkeys(("log_loss", "brier", "calibration_error"), 0.0)
-    assert facts["errors"] == []
+    assert panel(facts, "The surest mistakes")["rows"] == []
     assert all(piece["accuracy"]["value"] == piece["f1_macro"] == 1 for piece in facts["slices"])
 
 
@@ -293,17 +316,17 @@ def verdict(model, shell, margin=0.01, rows=400):
 def test_a_model_that_is_its_shell_adds_nothing():
     found = verdict("the shell", 0.8)
     assert (found["difference"], found["low"], found["high"], found["p_value"]) == (0, 0, 0, 1)
-    assert found["outcome"] == "equivalent to the shell"
+    assert found["outcome"] == "equivalent"
 
 
 @pytest.mark.parametrize(
     ("model", "shell", "margin", "outcome", "words"),
     [
-        (0.95, 0.70, 0.01, "beats the shell", "all of it above the margin of 0.01"),
-        (0.95, 0.70, 0.25, "beats the shell", "which may be less than the margin of 0.25"),
-        (0.70, 0.95, 0.01, "worse than the shell", "took something away"),
+        (0.95, 0.70, 0.01, "improved", "all of it above the margin of 0.01"),
+        (0.95, 0.70, 0.25, "improved", "which may be less than the margin of 0.25"),
+        (0.70, 0.95, 0.01, "regressed", "took something away"),
         (0.80, 0.80, 0.01, "not enough evidence", "not enough evidence"),
-        (0.80, 0.80, 0.25, "equivalent to the shell", "within the margin of 0.25"),
+        (0.80, 0.80, 0.25, "equivalent", "within the margin of 0.25"),
     ],
 )
 def test_the_verdict_says_what_the_difference_allows(model, shell, margin, outcome, words):

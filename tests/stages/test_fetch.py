@@ -91,6 +91,12 @@ def test_the_report_says_what_came_in_and_what_did_not(params, capsys):
     assert pq.read_table(RAW_TABLE)["text"].to_pylist() == ["fine", "bad", '"good" film']
 
 
+def test_a_classifier_without_a_base_model_is_refused(params):
+    with pytest.raises(InputError, match=r"^params.yaml: model: null: a classifier of texts is trained from"):
+        fetch(replace(params, model=None))
+    assert not RAW_TABLE.exists()
+
+
 def test_a_table_by_url_is_fetched_and_its_source_is_written_without_its_query(params, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     Path("data").mkdir()

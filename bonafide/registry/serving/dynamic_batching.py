@@ -1,48 +1,48 @@
 """Requests answered together: those that arrive while one is at work make up the next batch, and none waits for more.
 
-A pass over few short texts costs a fixed time, so one pass for all who wait takes little longer than one for each.
+A pass over few rows costs a fixed time, so one pass for all who wait takes little longer than one for each.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from bonafide.project.arrays import Floats
+from bonafide.protocol import Outputs, Rows
 
-Answer = Callable[[Sequence[str]], Floats]
+Answer = Callable[[Rows], Outputs]
 THREADS = (
     40  # of a server, as Starlette has; asyncio's own number, cores + 4, would keep most requests from waiting here
 )
-LIMIT = 256  # texts of one pass for several requests; a request of more has a pass of its own
+LIMIT = 256  # rows of one pass for several requests; a request of more has a pass of its own
 
 
 @dataclass
 class _Request:
-    texts: Sequence[str]
-    answer: Future[Floats] = field(default_factory=Future)
+    rows: Rows
+    answer: Future[Outputs] = field(default_factory=Future)
 
 
-class Together:
-    """`answer` for many threads: it runs in the one thread of `hand`, over the texts of all that wait.
+class Batcher:
+    """`answer` for many threads: it runs in the one thread of `thread`, over the rows of all that wait.
 
     Always the same thread, since OpenMP keeps helpers for each that computes, and they wait for one another asleep
     once there are more of them than cores: 0.60 instead of 0.71 times a pipeline's texts a second for one client.
     """
 
-    def __init__(self, answer: Answer, hand: ThreadPoolExecutor) -> None:
+    def __init__(self, answer: Answer, thread: ThreadPoolExecutor) -> None:
         """Nobody waits."""
-        self.answer, self.hand = answer, hand
+        self.answer, self.thread = answer, thread
         self.waiting: deque[_Request] = deque()
 
-    def __call__(self, texts: Sequence[str]) -> Floats:
-        """What `answer` has for these texts; raise what it raises for them."""
-        mine = _Request(texts)
+    def __call__(self, rows: Rows) -> Outputs:
+        """What `answer` has for these rows; raise what it raises for them."""
+        mine = _Request(rows)
         self.waiting.append(mine)
-        self.hand.submit(self._next)  # one for each request, most of which find that it has been answered
+        self.thread.submit(self._next)  # one for each request, most of which find that it has been answered
         return mine.answer.result()
 
     def _next(self) -> None:
@@ -51,15 +51,15 @@ class Together:
 
     def _take(self) -> list[_Request]:
         taken = [self.waiting.popleft()]
-        count = len(taken[0].texts)
-        while self.waiting and count + len(self.waiting[0].texts) <= LIMIT:
+        count = len(taken[0].rows)
+        while self.waiting and count + len(self.waiting[0].rows) <= LIMIT:
             taken.append(self.waiting.popleft())
-            count += len(taken[-1].texts)
+            count += len(taken[-1].rows)
         return taken
 
     def _answer(self, taken: list[_Request]) -> None:
         try:
-            answer = self.answer([text for request in taken for text in request.texts])
+            answer = self.answer([row for request in taken for row in request.rows])
         except Exception as error:  # noqa: BLE001 - whoever asked for it gets it
             if len(taken) == 1:
                 taken[0].answer.set_exception(error)
@@ -67,7 +67,7 @@ class Together:
             for request in taken:  # one of them is to blame, and the others shall not suffer
                 self._answer([request])
             return
-        ends = np.cumsum([len(request.texts) for request in taken])
+        ends = np.cumsum([len(request.rows) for request in taken])
         for request, part in zip(taken, np.split(answer, ends[:-1]), strict=True):
             request.answer.set_result(part)
 

@@ -5,6 +5,6 @@ MLflow's other way to keep a Python model is a pickle.
 
 from mlflow.models import set_model
 
-from bonafide.registry.serving.pyfunc_model import Service
+from bonafide.registry.serving.pyfunc_model import PackagedModel
 
-set_model(Service())
+set_model(PackagedModel())

@@ -1,4 +1,4 @@
-"""What MLflow serves: a column of raw texts to labels and probabilities."""
+"""What MLflow serves: rows as they come to the answers of the task's `serve` role."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,11 +13,11 @@ from bonafide.project.console import say
 from bonafide.project.errors import InputError
 from bonafide.project.files import read_json
 from bonafide.registry.serving import csv_requests
-from bonafide.registry.serving.dynamic_batching import Together
-from bonafide.registry.serving.predictor import DRIFT, drift, load, refuse
+from bonafide.registry.serving.dynamic_batching import Batcher
+from bonafide.registry.serving.predictor import DRIFT, load
 
 
-class Service(PythonModel):
+class PackagedModel(PythonModel):
     """A model of `bonafide.registry.mlflow_package`."""
 
     def load_context(self, context: Any) -> None:
@@ -26,27 +26,20 @@ class Service(PythonModel):
         Code, libraries and machine may have changed since, and numbers say whether that matters.
         """
         csv_requests.install()
-        hand = ThreadPoolExecutor(1, "model")
-        self.reader = hand.submit(load, Path(context.artifacts["model"]), context.model_config).result()
+        thread = ThreadPoolExecutor(1, "model")
+        self.predictor = thread.submit(load, Path(context.artifacts["model"]), context.model_config).result()
         probe = read_json(Path(context.artifacts["probe"]))
-        moved = hand.submit(drift, self.reader, probe["texts"], probe["probabilities"]).result()
+        moved = thread.submit(self.predictor.drift, probe["rows"], probe["outputs"]).result()
         if moved > DRIFT:
-            raise InputError(f"the model's probabilities are not those of its promotion: they differ by {moved:.2g}")
-        say(f"serve: probabilities are those of the promotion within {moved:.1g}")
-        self.together = Together(self.reader.predict, hand)
+            raise InputError(f"the model's outputs are not those of its promotion: they differ by {moved:.2g}")
+        say(f"serve: outputs are those of the promotion within {moved:.1g}")
+        self.batcher = Batcher(self.predictor.predict, thread)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:  # noqa: ARG002
-        """`label` and `probabilities` (by class) of each row's `text`; a bad row raises what the server says as 400."""
-        texts = model_input["text"].tolist()
+        """The answer to each row; a bad row raises what the server says as 400."""
+        rows = model_input.to_dict("records")
         try:
-            refuse(texts, self.reader.config["min_characters"], self.reader.config["max_characters"])
+            self.predictor.refuse(rows)
         except InputError as error:
             raise MlflowException(str(error), BAD_REQUEST) from None
-        probabilities = self.together(texts)
-        labels = self.reader.labels
-        return pd.DataFrame(
-            {
-                "label": [labels[best] for best in probabilities.argmax(axis=1)],
-                "probabilities": [dict(zip(labels, row, strict=True)) for row in probabilities.tolist()],
-            }
-        )
+        return pd.DataFrame(self.predictor.answers(self.batcher(rows)))

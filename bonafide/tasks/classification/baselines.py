@@ -9,16 +9,25 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 
+from bonafide.datasets.ragged import Tokens
+from bonafide.forward.inference import load, predict_all
+from bonafide.pretrained import heads
 from bonafide.project.arrays import Floats, Ints
+from bonafide.project.paths import BASE_MODEL
+from bonafide.protocol import Split, System
+from bonafide.tasks.classification import score
+from bonafide.tasks.classification.model import HEAD
 
 Quality = Callable[[Ints, Floats], float]
 """How good probabilities (n, k) are for labels (n,); higher is better."""
 
+BASELINES = (
+    System("shell", "the shell", "the base model as it came, with a logistic regression on top"),
+    System("tfidf", "TF-IDF", "counting words, with a logistic regression on top"),
+    System("majority", "majority class", "always saying how common each class is"),
+)
+REFERENCE = "shell"  # what anybody gets without training the base model
 LETTER = re.compile(r"[^\W\d_]")
 SPACELESS = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
@@ -31,6 +40,32 @@ TFIDF_STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0)
 SHELL_STRENGTHS = (0.0001, 0.001, 0.01, 0.1)
 LAYERS = 4  # the last four, side by side: the strongest frozen features of Devlin et al. (2019), table 7
 MAX_ITERATIONS = 10_000
+
+
+def predict(splits: Mapping[str, Split], params: Any) -> dict[str, dict[str, Floats]]:
+    """Class probabilities (n, classes) of each baseline on each split but train."""
+    from transformers import AutoModel
+
+    tokens = {name: Tokens(**split.examples) for name, split in splits.items()}
+    labels, classes = {name: found.labels for name, found in tokens.items()}, len(params.task.labels)
+    settings = score.settings(params)
+
+    def quality(labels: Ints, probabilities: Floats) -> float:
+        sums = score.row_sums(np.array(params.task.labels, dtype=object)[labels], probabilities, settings)
+        return float(score.metrics(sums.sum(axis=0), settings)[score.METRICS[0].name])
+
+    base = load(AutoModel, BASE_MODEL, config=heads.read_config(BASE_MODEL, HEAD))
+    if base.config.is_encoder_decoder:
+        base = base.get_encoder()
+    views = {name: predict_all(base, found, embed) for name, found in tokens.items()}
+    terms = tfidf_features({name: split.table["text"].to_pylist() for name, split in splits.items()})
+    return {
+        "shell": logistic_regression(standardise(views), labels, classes, SHELL_STRENGTHS, quality),
+        "tfidf": logistic_regression(terms, labels, classes, TFIDF_STRENGTHS, quality),
+        "majority": {
+            name: majority(labels["train"], len(found), classes) for name, found in tokens.items() if name != "train"
+        },
+    }
 
 
 def majority(train: Ints, rows: int, classes: int) -> Floats:
@@ -52,6 +87,8 @@ def analysis(texts: Sequence[str]) -> dict[str, Any]:
 
 def tfidf_features(texts: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """TF-IDF of each split's texts, sparse (n, terms), with sublinear counts and the terms of train."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
     min_df = 2 if len(texts["train"]) >= LARGE else 1
     vectorizer = TfidfVectorizer(
         sublinear_tf=True, min_df=min_df, max_features=MAX_FEATURES, **analysis(texts["train"])
@@ -82,6 +119,8 @@ def hidden_states(output: Any, shape: tuple[int, int]) -> list[Any]:
 
 def standardise(features: Mapping[str, Floats]) -> dict[str, Floats]:
     """Each feature with mean 0 and variance 1 on train."""
+    from sklearn.preprocessing import StandardScaler
+
     scaler = StandardScaler().fit(features["train"])
     return {split: scaler.transform(rows) for split, rows in features.items()}
 
@@ -94,6 +133,9 @@ def logistic_regression(
     Return class probabilities (n, classes) of every split but train. Raises ConvergenceWarning: a baseline that has
     not converged is a straw man.
     """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
     best, chosen = -np.inf, None
     for strength in sorted(strengths):
         with warnings.catch_warnings():

@@ -9,8 +9,7 @@ from bonafide.forward.inference import load as load_model
 from bonafide.forward.inference import predict_all
 from bonafide.pretrained import tokenizer
 from bonafide.pretrained.padding import separate
-from bonafide.project.arrays import Floats
-from bonafide.protocol import Records
+from bonafide.project.arrays import Arrays, Floats
 
 HEAD = "SEQUENCE_CLASSIFICATION"
 
@@ -30,9 +29,9 @@ def stock(folder: Path) -> Any:
     return load_model(AutoModelForSequenceClassification, folder)
 
 
-def predict(model: Any, examples: Tokens) -> Records:
+def predict(model: Any, examples: Arrays) -> Floats:
     """Class probabilities of each text, (n, classes) float64."""
-    return {"probabilities": predict_all(model, examples, probabilities)}
+    return predict_all(model, Tokens(**examples), probabilities)
 
 
 def probe(folder: Path) -> list[list[int]]:

@@ -2,7 +2,7 @@
 
 The target is standardised too, or its logarithm is, so that learning rate, loss and tolerance have no unit. A saved
 model is `model.safetensors` (`weight` (d,), `bias` (1,), float64) and `config.json` (what the features and the target
-were made of); `predictor.load(folder)` predicts from rows as they come.
+were made of); `serve.load(folder).predict(rows)` takes rows as they come.
 """
 
 from collections.abc import Mapping
@@ -77,9 +77,9 @@ def linear(inputs: Floats, weight: Floats, bias: float) -> Floats:
     return outputs
 
 
-def predict(model: Linear, examples: Examples) -> dict[str, Floats]:
-    """The predicted `value` of each row, (n,) float64, in the target's unit."""
-    return {"value": model.target.restore(linear(examples["features"], model.weight, model.bias))}
+def predict(model: Linear, examples: Examples) -> Floats:
+    """The predicted value of each row, (n,) float64, in the target's unit."""
+    return model.target.restore(linear(examples["features"], model.weight, model.bias))
 
 
 def save(folder: Path, model: Linear) -> None:

@@ -97,4 +97,4 @@ def checks(kept: pa.Table, params: Any) -> list[Check]:
 
 def show(kept: pa.Table, splits: Sequence[str], params: Any) -> list[Figure]:  # noqa: ARG001
     """The target, and each number."""
-    return [figures.column(name[:1].upper() + name[1:], kept[name]) for name in (TARGET, *params.task.numbers)]
+    return [figures.histogram(name, kept[name].to_numpy()) for name in (TARGET, *params.task.numbers)]

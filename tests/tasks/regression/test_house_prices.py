@@ -13,6 +13,7 @@ import pytest
 
 from bonafide.params.load import load_params
 from bonafide.project.files import sha256
+from bonafide.protocol import Split
 from bonafide.quality.rows import split_rows
 from bonafide.sources.columns import arrange
 from bonafide.sources.package_index import wheel
@@ -106,13 +107,17 @@ def check_learned(recipe, tables):
     examples = {name: encode.encode(rows, processor, None)[0] for name, rows in tables.items()}
     fitted, history = training.fit(recipe.train, examples, encode.as_json(processor))
     assert history[-1]["step"] <= 500
-    values = {name: by_split["test"] for name, by_split in baselines.predict(examples, fitted).items()}
-    values["model"] = model.predict(fitted, examples["test"])["value"]
+    values = {
+        name: by_split["test"]
+        for name, by_split in baselines.predict(
+            {name: Split(tables[name], part) for name, part in examples.items()}, recipe
+        ).items()
+    }
+    values["model"] = model.predict(fitted, examples["test"])
     np.testing.assert_allclose(values["model"], values["closed_form"], rtol=1e-6)
-    answers = examples["test"]["target"]
+    answers, settings = examples["test"]["target"], score.settings(recipe)
     found = {
-        name: score.metrics(score.row_sums(answers, {"value": v}, recipe.evaluate).sum(axis=0))
-        for name, v in values.items()
+        name: score.metrics(score.row_sums(answers, v, settings).sum(axis=0), settings) for name, v in values.items()
     }
     assert {name: round(float(metrics["r2"]), 2) for name, metrics in found.items()} == {
         "mean": 0,

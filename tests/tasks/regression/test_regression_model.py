@@ -13,7 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bonafide.project.errors import InputError
-from bonafide.tasks.regression import encode, model, predictor
+from bonafide.tasks.regression import encode, model, serve
 from bonafide.tasks.regression import train as training
 from tests.tasks.regression.houses import params, parts, table
 
@@ -85,7 +85,7 @@ def test_both_solvers_predict_the_same(acceleration, log_target):
     descended, history = training.fit(params, SPLITS, FEATURES)
     exact, [only] = training.fit(replace(params, solver="closed_form"), SPLITS, FEATURES)
     for part in SPLITS.values():
-        values, others = (model.predict(found, part)["value"] for found in (descended, exact))
+        values, others = (model.predict(found, part) for found in (descended, exact))
         closeness = {"rtol": 1e-6} if log_target else {"rtol": 0, "atol": 1e-6 * descended.target.deviation}
         np.testing.assert_allclose(values, others, **closeness)
     assert history[0]["train_loss"] == pytest.approx(1)
@@ -142,15 +142,13 @@ def test_the_order_of_rows_changes_last_bits_at_most(order):
     shuffled = {name: values[list(order)] for name, values in train.items()}
     params = replace(PARAMS.train, solver="closed_form")
     one, other = (training.fit(params, {"train": part}, FEATURES)[0] for part in (train, shuffled))
-    np.testing.assert_allclose(
-        model.predict(one, SPLITS["test"])["value"], model.predict(other, SPLITS["test"])["value"], rtol=1e-9
-    )
+    np.testing.assert_allclose(model.predict(one, SPLITS["test"]), model.predict(other, SPLITS["test"]), rtol=1e-9)
 
 
 def test_smearing_makes_the_mean_of_train_right():
     """Duan's estimator is for errors that do not depend on the prediction, as here."""
     found, _ = training.fit(PARAMS.train, SPLITS, FEATURES)
-    values = model.predict(found, SPLITS["train"])["value"]
+    values = model.predict(found, SPLITS["train"])
     assert found.target.smearing > 1
     assert values.mean() == pytest.approx(SPLITS["train"]["target"].mean(), rel=0.003)
     assert (values / found.target.smearing).mean() < 0.997 * SPLITS["train"]["target"].mean()
@@ -163,16 +161,14 @@ def test_equal_runs_give_equal_bytes_and_a_reading_gives_equal_predictions(tmp_p
     for name in ("model.safetensors", "config.json"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     read = model.load(tmp_path / "a")
-    np.testing.assert_array_equal(
-        model.predict(read, SPLITS["test"])["value"], model.predict(found, SPLITS["test"])["value"]
-    )
+    np.testing.assert_array_equal(model.predict(read, SPLITS["test"]), model.predict(found, SPLITS["test"]))
 
 
 def test_rows_as_they_come_give_the_bits_of_encoded_ones_alone_or_together(tmp_path):
     found, _ = training.fit(PARAMS.train, SPLITS, FEATURES)
     model.save(tmp_path, found)
-    read = predictor.load(tmp_path)
-    rows, expected = PARTS["test"].drop_columns("target"), model.predict(found, SPLITS["test"])["value"]
+    read = serve.load(tmp_path)
+    rows, expected = PARTS["test"].drop_columns("target"), model.predict(found, SPLITS["test"])
     np.testing.assert_array_equal(read.predict(rows), expected)
     np.testing.assert_array_equal(read.predict(rows.to_pandas()), expected)
     alone = [
@@ -193,20 +189,20 @@ def test_predicting_loads_neither_torch_nor_transformers(tmp_path):
         {name: PARTS["test"][name].to_pylist()[:1] for name in ("feet", "rooms", "cellar", "floor_area", "zip")}
     )
     code = (
-        "import sys; from bonafide.tasks.regression import predictor;"
-        f"print(predictor.load({str(tmp_path)!r}).predict({rows})[0],"
+        "import sys; from bonafide.tasks.regression import serve;"
+        f"print(serve.load({str(tmp_path)!r}).predict({rows})[0],"
         "[name for name in ('torch', 'transformers', 'sklearn', 'pandas', 'mlflow') if name in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout == f"{predictor.load(tmp_path).predict(PARTS['test'])[0]} []\n"
+    assert run.stdout == f"{serve.load(tmp_path).predict(PARTS['test'])[0]} []\n"
 
 
 def test_a_constant_target_is_predicted():
     train = SPLITS["train"] | {"target": np.full(320, 7.0)}
     found, _ = training.fit(PARAMS.train, {"train": train}, FEATURES)
-    np.testing.assert_allclose(model.predict(found, SPLITS["test"])["value"], 7)
+    np.testing.assert_allclose(model.predict(found, SPLITS["test"]), 7)
 
 
 def test_a_table_without_the_target_is_predicted(tmp_path):
     model.save(tmp_path, training.fit(PARAMS.train, SPLITS, FEATURES)[0])
-    assert predictor.load(str(tmp_path)).predict(pa.table(PARTS["test"]).drop_columns("target")).shape == (40,)
+    assert serve.load(str(tmp_path)).predict(pa.table(PARTS["test"]).drop_columns("target")).shape == (40,)

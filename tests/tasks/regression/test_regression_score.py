@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 from threadpoolctl import threadpool_limits
 
-from bonafide.tasks.regression import baselines, encode, model, score
+from bonafide.protocol import Split
+from bonafide.tasks.regression import baselines, encode, model, panels, score
 from bonafide.tasks.regression import train as training
 from tests.tasks.regression.houses import params, parts, table
 
@@ -15,13 +16,15 @@ PARAMS = params()
 PARTS = parts(table())
 PROCESSOR = encode.fit_processor(PARTS["train"], PARAMS.task, PARAMS.tokenize)
 SPLITS = {name: encode.encode(rows, PROCESSOR, None)[0] for name, rows in PARTS.items()}
+SETTINGS = score.settings(PARAMS)
+WHOLE = {name: Split(PARTS[name], part) for name, part in SPLITS.items()}
 MODEL, _ = training.fit(PARAMS.train, SPLITS, encode.as_json(PROCESSOR))
 NUMBERS = st.lists(st.tuples(st.integers(-1000, 1000), st.integers(-1000, 1000)), min_size=2, max_size=30)
 
 
 def measure(answers, values):
-    sums = score.row_sums(np.asarray(answers, float), {"value": np.asarray(values, float)}, PARAMS.evaluate)
-    return score.metrics(sums.sum(axis=0))
+    sums = score.row_sums(np.asarray(answers, float), np.asarray(values, float), SETTINGS)
+    return score.metrics(sums.sum(axis=0), SETTINGS)
 
 
 def test_by_hand():
@@ -57,12 +60,12 @@ def test_r2_keeps_its_digits_far_from_zero(offset):
 
 
 def test_metrics_of_many_resamples_are_one_call():
-    answers, values = SPLITS["test"]["target"], model.predict(MODEL, SPLITS["test"])["value"]
-    sums = score.row_sums(answers, {"value": values}, PARAMS.evaluate)
+    answers, values = SPLITS["test"]["target"], model.predict(MODEL, SPLITS["test"])
+    sums = score.row_sums(answers, values, SETTINGS)
     draws = np.random.default_rng(0).multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=(3, 5))
-    many = score.metrics(draws @ sums)
+    many = score.metrics(draws @ sums, SETTINGS)
     assert {name: found.shape for name, found in many.items()} == dict.fromkeys(many, (3, 5))
-    one = score.metrics(draws[1, 2] @ sums)
+    one = score.metrics(draws[1, 2] @ sums, SETTINGS)
     drawn = np.repeat(np.arange(len(sums)), draws[1, 2])
     assert one["r2"] == pytest.approx(r2_score(answers[drawn], values[drawn]), rel=1e-9)
     assert {name: found[1, 2] for name, found in many.items()} == pytest.approx(one)
@@ -75,20 +78,20 @@ def test_one_row_and_equal_values_give_finite_metrics():
 
 
 def test_baselines_are_fitted_on_train_and_measured_alike():
-    found = baselines.predict(SPLITS, MODEL)
-    assert list(found) == list(baselines.BASELINES) == ["mean", "closed_form", "boosting"]
+    found = baselines.predict(WHOLE, PARAMS)
+    assert set(found) == {system.name for system in baselines.BASELINES} == {"mean", "closed_form", "boosting"}
     assert baselines.REFERENCE in found
     np.testing.assert_array_equal(found["mean"]["test"], np.full(40, SPLITS["train"]["target"].mean()))
-    np.testing.assert_allclose(found["closed_form"]["test"], model.predict(MODEL, SPLITS["test"])["value"], rtol=1e-6)
+    np.testing.assert_allclose(found["closed_form"]["test"], model.predict(MODEL, SPLITS["test"]), rtol=1e-6)
     quality = {name: measure(SPLITS["test"]["target"], values["test"])["rmse"] for name, values in found.items()}
     assert quality["closed_form"] < quality["boosting"] < quality["mean"]
 
 
 def test_baselines_do_not_depend_on_threads():
     with threadpool_limits(1):
-        one = baselines.predict(SPLITS, MODEL)
+        one = baselines.predict(WHOLE, PARAMS)
     with threadpool_limits(2):
-        two = baselines.predict(SPLITS, MODEL)
+        two = baselines.predict(WHOLE, PARAMS)
     np.testing.assert_array_equal(one["boosting"]["test"], two["boosting"]["test"])
 
 
@@ -96,40 +99,43 @@ def test_a_picture_shows_the_same_rows_whatever_their_order():
     rng = np.random.default_rng(0)
     answers, values = rng.normal(size=(2, 500))
     ids, order = [f"h{i}" for i in range(500)], rng.permutation(500)
-    shown = baselines.scatter(ids, answers, values)
-    assert len(shown["true"]) == len(shown["predicted"]) == baselines.SHOWN
-    assert shown["true"] == sorted(shown["true"])
-    assert shown == baselines.scatter([ids[i] for i in order], answers[order], values[order])
+    shown = panels.predicted_against_true(ids, answers, values)
+    assert len(shown["points"]) == panels.SHOWN
+    assert shown == panels.predicted_against_true([ids[i] for i in order], answers[order], values[order])
 
 
 def test_residuals_are_predicted_less_true():
-    found = baselines.residuals(np.arange(100.0), np.arange(100.0) + np.linspace(-1, 3, 100))
-    assert found["mean"] == pytest.approx(1)
+    found = panels.residuals(np.arange(100.0), np.arange(100.0) + np.linspace(-1, 3, 100))
     assert sum(found["counts"]) == 100
     assert len(found["edges"]) == len(found["counts"]) + 1
-    assert found["quantiles"]["0.5"] == pytest.approx(1)
-    assert sum(baselines.residuals(np.ones(3), np.ones(3))["counts"]) == 3
+    assert found["edges"][0] == pytest.approx(-0.96)
+    assert sum(panels.residuals(np.ones(3), np.ones(3))["counts"]) == 3
+
+
+def test_the_largest_errors_come_first():
+    found = panels.mistakes(["a", "b", "c"], np.array([1.0, 2.0, 3.0]), np.array([1.5, 0.0, 5.0]))
+    assert found["ids"] == ["b", "c", "a"]
+    assert found["rows"][0] == [2.0, 0.0, -2.0]
 
 
 @pytest.mark.parametrize("log_target", [False, True])
 def test_a_coefficient_is_what_one_unit_changes(log_target):
     chosen = params(train__log_target=log_target).train
     found, _ = training.fit(chosen, SPLITS, encode.as_json(PROCESSOR))
-    facts = {(fact["column"], fact["value"]): fact for fact in baselines.coefficients(found)}
+    rows = panels.coefficients(found)["rows"]
+    moved = {(column, unit): change for column, unit, change in rows}
     row = {"feet": 2000.0, "rooms": 3.0, "cellar": 50.0, "floor_area": 2050.0, "zip": "nowhere"}
 
     def value(**change):
         rows = {name: [cell] for name, cell in (row | change).items()}
-        return model.predict(found, {"features": encode.design_matrix(rows, PROCESSOR)})["value"][0]
+        return model.predict(found, {"features": encode.design_matrix(rows, PROCESSOR)})[0]
 
     changes = {
-        ("rooms", None): value(rooms=4.0),
-        ("feet", None): value(feet=2020.0),
+        ("rooms", "1"): value(rooms=4.0),
+        ("feet", "1 %"): value(feet=2020.0),
         ("zip", "98003"): value(zip="98003"),
     }
     for key, changed in changes.items():
         expected = 100 * (changed / value() - 1) if log_target else changed - value()
-        assert facts[key]["change"] == pytest.approx(expected, rel=1e-6)
-    assert [facts[key]["per"] for key in changes] == ["1", "1 %", "this value"]
-    weights = [abs(fact["per_deviation"]) for fact in baselines.coefficients(found)]
-    assert weights == sorted(weights, reverse=True)
+        assert moved[key] == pytest.approx(expected, rel=1e-6)
+    assert rows[0][0] == found.processor[int(np.abs(found.weight).argmax())]["column"]

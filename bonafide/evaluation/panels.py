@@ -1,0 +1,39 @@
+"""What a task shows of its model, as plain data: evaluation.json keeps it, and the report draws whatever it finds."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypedDict
+
+
+class Cell(TypedDict):
+    """A column of a table, and how its values are written."""
+
+    title: str
+    kind: Literal["name", "text", "count", "score", "percent", "estimate", "interval"]
+    """`text` is of the data and stays out of comments; `estimate` has value, low and high; `interval` draws them."""
+
+
+class Panel(TypedDict, total=False):
+    """Something to show of a split, as plain data. Which keys it has follows from its kind.
+
+    matrix     names, counts (lists, one for each name), x and y (what the names are across and down)
+    scatter    points of `x` and `y`, with whiskers where there is `low` and `high` and sizes where there is `rows`;
+               x, y (names of the axes); diagonal (whether to draw y = x)
+    histogram  edges (one more than counts), counts
+    table      columns, rows (lists of cells), mark (where to draw a line in the intervals)
+    samples    columns, rows and ids of rows of the data, the most telling first: as many are shown as params ask for
+    """
+
+    kind: Literal["matrix", "scatter", "histogram", "table", "samples"]
+    title: str
+    caption: str
+    names: Sequence[str]
+    counts: Sequence[Any]
+    points: Sequence[Mapping[str, float]]
+    x: str
+    y: str
+    diagonal: bool
+    edges: Sequence[float]
+    columns: Sequence[Cell]
+    rows: Sequence[Sequence[Any]]
+    mark: float
+    ids: Sequence[str]

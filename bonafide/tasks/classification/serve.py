@@ -1,0 +1,119 @@
+"""A trained classifier as a reader of raw texts, by evaluate's own code and so with evaluate's numbers.
+
+A text goes the way of the texts that the model was judged on: personal data masked where validate masks it, the same
+tokenizer and cut, batches sorted by length and packed.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bonafide.datasets import ragged
+from bonafide.pretrained import tokenizer
+from bonafide.pretrained.model_files import check_model
+from bonafide.project.arrays import Floats
+from bonafide.project.errors import InputError
+from bonafide.protocol import Rows
+from bonafide.quality import pii
+from bonafide.tasks.classification import model as own
+
+REQUEST = 1_000_000  # characters of all its texts: some 30 s of work on 2 cores, half of MLflow's patience
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A model and how its texts are treated."""
+
+    model: Any
+    processor: Any
+    labels: list[str]
+    config: Mapping[str, Any]
+    """`max_length`, `min_characters`, `max_characters` and `mask`, as params.yaml had them."""
+
+
+def config(params: Mapping[str, Any]) -> dict[str, Any]:
+    """How a revision's texts were treated."""
+    gate = params["validate"]
+    return {
+        "max_length": params["tokenize"]["max_length"],
+        "min_characters": gate["min_characters"],
+        "max_characters": gate["max_characters"],
+        "mask": gate["personal_data"] == "mask",
+    }
+
+
+def load(folder: Path, config: Mapping[str, Any]) -> Reader:
+    """Load a safetensors model; raise InputError where it is damaged or wants to run code of its own."""
+    check_model(folder)
+    model = own.load(folder)
+    labels = [str(model.config.id2label[index]) for index in range(model.config.num_labels)]
+    return Reader(model, tokenizer.load(folder), labels, config)
+
+
+def predict(reader: Reader, rows: Rows) -> Floats:
+    """Class probabilities of each text, (n, classes) float64."""
+    texts = [row["text"] for row in rows]
+    masked = mask(texts) if reader.config["mask"] else texts
+    ids, _ = tokenizer.encode(masked, reader.processor, reader.config["max_length"])
+    return own.predict(reader.model, ragged.pack(ids, np.zeros(len(ids), dtype=np.int64), [""] * len(ids)).arrays)
+
+
+def mask(texts: Sequence[str]) -> list[str]:
+    """What `pii.scan` makes of them: it looks through a million texts first, which costs 5 ms for a single one."""
+    everywhere = np.ones((len(pii.KINDS), len(texts)), dtype=np.bool_)
+    return pii.mask_rows((list(texts), everywhere))[0]
+
+
+def answers(reader: Reader, outputs: Floats) -> dict[str, list[Any]]:
+    """`label`, and `probabilities` by class."""
+    return {
+        "label": [reader.labels[best] for best in outputs.argmax(axis=1)],
+        "probabilities": [dict(zip(reader.labels, row, strict=True)) for row in outputs.tolist()],
+    }
+
+
+def signature(reader: Reader) -> tuple[Any, Any]:
+    """A column of texts in, a label and a probability for each class out."""
+    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types.schema import Object, Property
+
+    probabilities = Object([Property(label, DataType.double) for label in reader.labels])
+    outputs = ColSpec(DataType.string, "label"), ColSpec(probabilities, "probabilities")
+    return Schema([ColSpec(DataType.string, "text")]), Schema([*outputs])
+
+
+def examples(reader: Reader, texts: int = 16, words: int = 12) -> list[dict[str, str]]:
+    """Random words of the model's vocabulary, the same for the same vocabulary."""
+    processor = reader.processor
+    ids = np.random.default_rng(0).integers(0, len(processor), (texts, words)).tolist()
+    return [{"text": f"{processor.decode(row, skip_special_tokens=True)} {number}"} for number, row in enumerate(ids)]
+
+
+def refuse(reader: Reader, rows: Rows) -> None:
+    """Raise InputError that names the first row that is no text of as many characters as validate asks for."""
+    low, high = reader.config["min_characters"], reader.config["max_characters"]
+    for number, row in enumerate(rows):
+        reason = fault(row["text"], low, high)
+        if reason:
+            raise InputError(f"row {number}: {reason}")
+    total = sum(len(row["text"]) for row in rows)
+    if total > REQUEST:
+        raise InputError(f"{total:,} characters are more than the {REQUEST:,} of a request: send several")
+
+
+def fault(text: Any, low: int, high: int) -> str:
+    """Why the model cannot judge a text, or nothing."""
+    if not isinstance(text, str):
+        return f"a text is wanted, not {'null' if text is None else type(text).__name__}"
+    if not text.strip():
+        return "the text is blank"
+    if not low <= len(text) <= high:
+        return f"the text has {len(text):,} characters: the model was judged on texts of {low:,} to {high:,}"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "half of a surrogate pair is no character"
+    return ""

@@ -1,0 +1,46 @@
+"""What a classifier shows of itself: slices of its own, and panels whose numbers are those of the predictions."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from bonafide.evaluation.slices import cut
+from bonafide.protocol import Split
+from bonafide.tasks.classification.panels import NEGATION, slices
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Not bad.",
+        "I can't",
+        "I can’t",
+        "he DOESNT care",
+        "no!",
+        "never again",
+        "nothing works",
+        "cannot",
+        "不好",
+        "没有",
+        "别买",
+    ],
+)
+def test_a_negation_is_found(text):
+    assert NEGATION.search(text)
+
+
+@pytest.mark.parametrize("text", ["a notable knot", "I know", "another nobleman", "want", "很好", "innocent"])
+def test_a_word_that_holds_a_negation_is_none(text):
+    assert NEGATION.search(text) is None
+
+
+def test_length_and_negation_are_always_cut():
+    table = pa.table({"text": ["not good", "good", "no"]})
+    split = Split(table, {"offsets": np.array([0, 4, 7, 10])})
+    pieces = {(piece.column, piece.value): piece.rows.tolist() for piece in cut(table, [], slices(split))}
+    assert pieces == {
+        ("length", "3"): [1, 2],
+        ("length", "4"): [0],
+        ("negation", "yes"): [0, 2],
+        ("negation", "no"): [1],
+    }
