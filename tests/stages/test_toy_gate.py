@@ -99,7 +99,7 @@ def test_it_has_its_own_columns_faults_checks_and_figures(params):
     assert "calibrated" in page
     assert "Weightless" in page
     assert read_json(SOURCES)["model"] is None
-    assert list(BASE_MODEL.iterdir()) == []
+    assert [path.name for path in BASE_MODEL.iterdir()] == ["none.txt"]
 
 
 def test_what_it_refuses_is_one_line(params):

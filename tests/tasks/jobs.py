@@ -68,7 +68,32 @@ def houses(rows: int) -> list[dict[str, Any]]:
     return made
 
 
+def toy(folder: Path) -> Project:
+    """A task that is nowhere but in tests/tasks/toy: its folder is put beside the others, and nothing is edited."""
+    project = Project(folder)
+    shutil.copytree(ROOT / "tests/tasks/toy", project.folder / "bonafide/tasks/toy")
+    shutil.copy(ROOT / "recipes/house_prices.yaml", project.folder / "params.yaml")
+    project.write_table([{"thing": f"thing {i}", "weight": 100 + i * i % 97} for i in range(300)])
+    shared = {"validation_fraction": 0.1, "test_fraction": 0.1, "max_quarantine_fraction": 0.05}
+    project.set(
+        task={"name": "toy"},
+        data__source="data/table.jsonl",
+        data__downloads=[],
+        data__columns={"weight": "weight"},
+        data__slices=[],
+        validate=shared,
+        tokenize={},
+        train={},
+        evaluate={"bootstrap_samples": 100, "min_slice_rows": 5, "margin": 5},
+        compare__margin=5,
+        promote__minimum={},
+    )
+    project.commit()
+    return project
+
+
 JOBS = {
     "classification": Job(classification, "label", "unheard of", lambda answer: [*answer["probabilities"].values()]),
+    "toy": Job(toy, "weight", -1, lambda answer: [answer["weight"]]),
     "regression": Job(regression, "price", "much", lambda answer: [answer["value"]]),
 }

@@ -1,0 +1,5 @@
+"""No base model."""
+
+
+def check(folder):
+    """Whatever there is."""

@@ -1,0 +1,32 @@
+"""Its sections of params.yaml: what all tasks share, and nothing else."""
+
+from typing import Any, ClassVar
+
+from bonafide.params import sections
+from bonafide.params.pins import typed
+from bonafide.params.sections import Evaluate, Validate
+
+__all__ = ["Evaluate", "Task", "Tokenize", "Train", "Validate"]
+
+SPELLED = ("task", "")
+
+
+@typed
+class Task(sections.Task):
+    """Things and what they weigh."""
+
+    columns: ClassVar[dict[str, str]] = {"thing": "text", "weight": "number"}
+
+
+@typed
+class Tokenize:
+    """Nothing to choose."""
+
+
+@typed
+class Train:
+    """Nothing to choose."""
+
+
+def check(params: Any) -> None:
+    """Nothing can contradict itself."""
