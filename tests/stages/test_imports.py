@@ -18,7 +18,7 @@ MAY = {
     "tokenize": {"torch", "transformers", "tokenizers", "pandas", "pyarrow"},
     "train": MODEL,
     "evaluate": MODEL | {"sklearn", "pandas"},
-    "report": set(),
+    "report": {"pyarrow"},  # by the types of the protocol
 }
 
 
