@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.project import STAGES, Project, small_project
+from tests.project import STAGES, Project, small_project  # type: ignore[attr-defined]  # mypy takes the folder beside it
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 BARS = {"dvc repro": 20.0, "no-op": 1.2, "bonafide --help": 0.3}  # CPU seconds

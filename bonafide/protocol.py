@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from bonafide.project.arrays import Arrays, Floats, Metrics
+from bonafide.project.process import importing
 
 Outputs = npt.NDArray[Any]
 """What a system says of each row, (n,) or (n, m): class probabilities, a value, a text."""
@@ -220,4 +221,5 @@ Role = TypeVar("Role")
 
 def load(task: str, role: type[Role]) -> Role:
     """The module of a task that plays a role: `bonafide/tasks/<task>/<role>.py`."""
-    return cast("Role", import_module(f"bonafide.tasks.{task}.{role.__name__.lower()}"))
+    with importing():  # torch and transformers among them
+        return cast("Role", import_module(f"bonafide.tasks.{task}.{role.__name__.lower()}"))

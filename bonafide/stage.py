@@ -1,13 +1,13 @@
 """What is the same for all stages: typed params, pinned chance, one tracked run, one report, one line an error."""
 
+import gc
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn, Self
+from typing import NoReturn
 
 from filelock import FileLock, Timeout
 
@@ -16,16 +16,17 @@ from bonafide.params.sections import Params
 from bonafide.project.activation import unwatch
 from bonafide.project.arrays import Metrics
 from bonafide.project.console import say
-from bonafide.project.environment import die_with_parent, pin
+from bonafide.project.environment import pin
 from bonafide.project.errors import ENVIRONMENT, REFUSED, InputError
 from bonafide.project.files import write_json
 from bonafide.project.paths import REPORTS
+from bonafide.project.process import die_with_parent
 from bonafide.project.restore_outs import restore_outs
+from bonafide.project.signals import end_on_signals
 from bonafide.tracking.stage_run import stage_run
 
 WRITER_LOCK = Path(".bonafide/writer.lock")  # the workspace's, not the root's: temporary experiments run side by side
 WRITER_SECONDS = 30  # an orphan of a killed `dvc repro` gets SIGTERM and needs a moment to end
-SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
 def run_stage(stage: Callable[[Params], Metrics], guard: Callable[[], None] = die_with_parent) -> None:
@@ -34,9 +35,10 @@ def run_stage(stage: Callable[[Params], Metrics], guard: Callable[[], None] = di
     `guard` ends the process with its parent. Of several processes only rank 0 speaks, tracks and writes.
     """
     unwatch()
+    gc.freeze()
+    gc.enable()
     name = stage.__name__
-    for number in SIGNALS:
-        signal.signal(number, _stop)
+    end_on_signals()
     guard()
     follows = os.environ.get("RANK", "0") != "0"
     try:
@@ -78,37 +80,4 @@ def fail(name: str, message: str, code: int) -> NoReturn:
     for line in message.splitlines():
         say(f"{name}: {line}")
     restore_outs(name)
-    sys.exit(code)
-
-
-class Stop:
-    """Within it a signal only leaves its exit code in `code`, for a loop that saves first; it has so many seconds."""
-
-    def __init__(self, seconds: int) -> None:
-        """Nothing has asked to stop."""
-        self.seconds, self.code = seconds, 0
-
-    def __enter__(self) -> Self:
-        """Take the signals over."""
-        for number in SIGNALS:
-            signal.signal(number, self._note)
-        return self
-
-    def _note(self, number: int, _frame: FrameType | None) -> None:
-        self.code = SIGNALS[signal.Signals(number)]
-        signal.signal(signal.SIGALRM, lambda _number, _frame: _stop(number, None))
-        signal.alarm(self.seconds)
-
-    def __exit__(self, *_: object) -> None:
-        """Give the signals back."""
-        signal.alarm(0)
-        for number in SIGNALS:
-            signal.signal(number, _stop)
-
-
-def _stop(number: int, _frame: FrameType | None) -> NoReturn:
-    """End the stage, and again a second later: an exception that is raised within a destructor is swallowed."""
-    code = SIGNALS[signal.Signals(number)]
-    signal.signal(signal.SIGALRM, lambda _number, _frame: _stop(number, None))
-    signal.alarm(1)
     sys.exit(code)

@@ -15,9 +15,9 @@ from contextlib import suppress
 from bonafide.params.load import load_params
 from bonafide.params.sections import Params
 from bonafide.project.arrays import Metrics
-from bonafide.project.environment import die_with_parent
 from bonafide.project.errors import InputError
 from bonafide.project.folders import state
+from bonafide.project.process import die_with_parent
 from bonafide.protocol import Train, load
 from bonafide.stage import run_stage
 from bonafide.training import launch

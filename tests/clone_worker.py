@@ -8,9 +8,10 @@ import sys
 import time
 
 from bonafide.project.dvc_lock import GRAPH_LOCK
-from bonafide.project.environment import prepare, process_id
+from bonafide.project.environment import prepare
 from bonafide.project.files import write_json, write_text
 from bonafide.project.paths import RAW, REPORTS
+from bonafide.project.process import process_id
 from bonafide.tracking.record import PAGES, WEIGHTS, Record, now
 from bonafide.tracking.spool import replay
 from bonafide.tracking.stage_run import StageRun

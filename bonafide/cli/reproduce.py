@@ -85,11 +85,11 @@ def _end(outcome: "Outcome") -> None:
 def _facts(revision: "Revision", made: "Clone", outcomes: list["Outcome"]) -> dict[str, Any]:
     from bonafide.project.dvc_lock import locked_key
     from bonafide.provenance.environments import environment_of, explain
-    from bonafide.provenance.reproduction import GIVEN, IDENTICAL
+    from bonafide.provenance.reproduction import FROM_CACHE, IDENTICAL
     from bonafide.tracking.store import tracking_uri
 
     last = outcomes[-1]
-    identical = last.result in (GIVEN, IDENTICAL)
+    identical = last.result in (FROM_CACHE, IDENTICAL)
     facts = {"revision": revision.name, "commit": revision.commit, "stages": [asdict(outcome) for outcome in outcomes]}
     if identical:
         return facts | {"identical": True, "environment": "", "folder": ""}

@@ -32,7 +32,7 @@ def sweep(
     What is committed is run, in clones: go on working. The same command again goes on where it was stopped. Each
     experiment has `threads` cores to itself, or a GPU for each of machine.processes: threads shape the last bits.
 
-    Exit with 1 where a point failed.
+    Exit with 1 where a trial failed.
     """
     from bonafide.sweeps.sweep import Sweep, Wanted
 
@@ -43,7 +43,7 @@ def sweep(
         print(json.dumps(facts, indent=2, sort_keys=True, allow_nan=False))
     else:
         show(facts)
-    if any(point["status"] != "finished" for point in facts["points"]):
+    if any(trial["status"] != "finished" for trial in facts["trials"]):
         raise typer.Exit(NO)
 
 

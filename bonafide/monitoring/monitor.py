@@ -14,6 +14,7 @@ from bonafide.monitoring.progress import Progress
 from bonafide.project.arrays import Metrics
 from bonafide.project.files import write_bytes
 from bonafide.project.folders import state
+from bonafide.tracking.record import ENERGY
 from bonafide.tracking.stage_run import attach, log_metrics
 
 PROFILED_FROM = 4  # the first steps allocate memory
@@ -58,6 +59,8 @@ class Monitor:
         self.profiler.close()
         job = Job(self.steps, self.tokens, self.flops, self.peak, self.shape, self.device, checkpoints, self.done)
         facts = table(job, self.watch, self.energy)
+        if facts["joules"] is not None:
+            log_metrics({ENERGY: facts["joules"]}, self.progress.step)
         path = self.folder / "performance.md"
         write_bytes(path, render(facts).encode())
         for made in (path, self.profiler.path):

@@ -1,22 +1,16 @@
-"""The process a stage runs in: pinned, mortal with its parent, and described well enough to say which promise holds."""
+"""The environment a stage runs in: pinned, and described well enough to say which promise holds."""
 
-import ctypes
 import hashlib
 import json
 import os
 import platform
-import signal
-import socket
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from bonafide.project import git
 
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 CPUINFO = Path("/proc/cpuinfo")
 VECTORS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2", "avx")  # on which kernels of torch and MKL depend
 CHOOSERS = (  # variables by which a person chooses kernels; OPENBLAS_CORETYPE alone gives the baselines other last bits
@@ -50,15 +44,6 @@ def prepare() -> None:
     os.environ.update(PINNED)
     for name, value in PATIENCE.items():
         os.environ.setdefault(name, value)
-
-
-def die_with_parent() -> None:
-    """Get SIGTERM when the parent dies: `dvc repro` killed by -9 would leave this process writing (Linux only)."""
-    parent = os.getppid()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-        if os.getppid() != parent:
-            sys.exit(143)
 
 
 def pin(seed: int, threads: int) -> None:
@@ -121,23 +106,6 @@ def git_state() -> dict[str, str]:
         "subject": git.ask("log", "-1", "--format=%s"),
         "dirty": str(bool(changed)).lower(),
     }
-
-
-def process_id(pid: int) -> str:
-    """A name for a process that no later one on any host shares: host, boot, pid and start time."""
-    started = psutil.Process(pid).create_time()
-    return f"{socket.gethostname()}:{psutil.boot_time():.0f}:{pid}:{started:.2f}"
-
-
-def is_gone(name: str) -> bool:
-    """Whether the process that `process_id` named has ended; of another host's nothing is known, so False."""
-    host, _boot, pid, _started = name.rsplit(":", 3)
-    if host != socket.gethostname():
-        return False
-    try:
-        return process_id(int(pid)) != name
-    except psutil.NoSuchProcess:
-        return True
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, str]:

@@ -30,7 +30,7 @@ from bonafide.provenance.revisions import Revision
 SOURCE = "cache-of-the-workspace"  # as a DVC remote of the clone
 SHOWN = 4  # metrics of a report that are named
 FETCH = "fetch"  # the only stage that may use a network
-IDENTICAL, DIFFERENT, FAILED, GIVEN = "identical", "different", "failed", "from cache"
+IDENTICAL, DIFFERENT, FAILED, FROM_CACHE = "identical", "different", "failed", "from cache"
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def reproduce(made: Clone, cache: Path, begin: Callable[[str], None]) -> Iterato
 def _given(made: Clone, stage: str, entry: Facts) -> Outcome | None:
     """The bytes that `fetch` brought, from the cache: it alone may need a network, and its pins are hashes."""
     there = stage == FETCH and made.dvc("pull", "--quiet", "--remote", SOURCE, stage)
-    return Outcome(stage, GIVEN) if there and not _differences(made, stage, entry, Path()) else None
+    return Outcome(stage, FROM_CACHE) if there and not _differences(made, stage, entry, Path()) else None
 
 
 def _run(made: Clone, stage: str, entry: Facts, cache: Path) -> Outcome:

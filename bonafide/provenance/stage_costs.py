@@ -1,8 +1,5 @@
 """What stages have taken: seconds and joules of the runs that MLflow has of them."""
 
-import os
-import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -12,10 +9,10 @@ from bonafide.project.console import say
 from bonafide.project.errors import InputError
 from bonafide.project.paths import PARAMS
 from bonafide.project.yaml_files import read_yaml
+from bonafide.tracking.record import ENERGY
 from bonafide.tracking.store import tracking_uri
 
 NEWEST = 20  # runs of a stage that are looked at
-ENERGY = re.compile(r"^\| energy \| ([\d,]+) J,", re.MULTILINE)  # as bonafide.monitoring.performance renders it
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,7 @@ def _past(client: Any, experiment: str, stage: str) -> Past:
         max_results=NEWEST,
         order_by=["attributes.end_time DESC"],
     )
-    joules = (_joules(client, run.info.run_id) for run in runs)
+    joules = (run.data.metrics.get(ENERGY) for run in runs)
     seconds = [taken for run in runs if (taken := _seconds(run)) > 0]
     return Past(seconds, next((found for found in joules if found is not None), None))
 
@@ -75,14 +72,3 @@ def _seconds(run: Any) -> float:
     """From the start of the process that ended the run, which may have begun days before; 0 where it is not known."""
     started = run.data.tags.get("bonafide.process", "").rpartition(":")[2]
     return run.info.end_time / 1000 - float(started) if started else 0.0
-
-
-def _joules(client: Any, run_id: str) -> float | None:
-    names = {artifact.path for artifact in client.list_artifacts(run_id)}
-    if "performance.md" not in names:
-        return None
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # for a file of 1 kB
-    with tempfile.TemporaryDirectory() as folder:
-        text = Path(client.download_artifacts(run_id, "performance.md", folder)).read_text(encoding="utf-8")
-    found = ENERGY.search(text)
-    return float(found[1].replace(",", "")) if found else None

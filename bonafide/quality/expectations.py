@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from bonafide.project.process import importing
 from bonafide.quality.checks import CAME, TOLERANCE, Check, failing_of
 from bonafide.quality.text_faults import undecodable, without
 
@@ -58,8 +59,9 @@ def run_suite(
     Returns the checks in the order of `expectations`, and GX's results as numbers: it would copy values into them.
     An error inside GX raises RuntimeError: what was not checked has neither passed nor failed.
     """
-    import great_expectations as gx  # here, since it takes 6 s and the processes that hash texts import this module
-    from great_expectations.data_context.types.base import ProgressBarsConfig
+    with importing():  # here, since it takes 3 s and the processes that hash texts import this module
+        import great_expectations as gx
+        from great_expectations.data_context.types.base import ProgressBarsConfig
 
     columns = [without(c, undecodable(c)) if pa.types.is_large_string(c.type) else c for c in table.columns]
     frame = pa.table(columns, names=table.column_names).to_pandas()

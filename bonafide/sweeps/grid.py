@@ -1,4 +1,4 @@
-"""The points of a sweep, and what their results say: mean, spread over seeds, and the best by validation.
+"""The trials of a sweep, and what their results say: mean, spread over seeds, and the best by validation.
 
 Test figures are looked at once, for the best: chosen among by test, they would flatter it.
 """
@@ -25,7 +25,7 @@ LEVEL = 0.95
 
 
 @dataclass(frozen=True)
-class Point:
+class Trial:
     """One experiment: some params changed from the committed ones."""
 
     name: str
@@ -78,7 +78,7 @@ def grid(overrides: Sequence[Any]) -> list[tuple[str, ...]]:
     return list(itertools.product(*axes))
 
 
-def build_points(commit: str, base: str, cells: Iterable[tuple[str, ...]], seeds: int) -> list[Point]:
+def build_trials(commit: str, base: str, cells: Iterable[tuple[str, ...]], seeds: int) -> list[Trial]:
     """Each cell of the grid with so many seeds, from params.yaml's own upwards; `base` is the text of that file.
 
     Raise InputError where params.yaml would refuse the values.
@@ -90,7 +90,7 @@ def build_points(commit: str, base: str, cells: Iterable[tuple[str, ...]], seeds
         for seed in range(params.seed, params.seed + seeds):
             facts = json.dumps([commit, own, seed])
             name = f"sweep-{hashlib.sha256(facts.encode()).hexdigest()[:10]}"
-            made.append(Point(name, own, seed, params.threads, params.machine.processes))
+            made.append(Trial(name, own, seed, params.threads, params.machine.processes))
     return made
 
 
@@ -134,19 +134,19 @@ def spread(values: Sequence[float]) -> Facts:
     return {"n": n, "mean": mean, "sd": deviation, "low": mean - half, "high": mean + half}
 
 
-def summarise(points: Sequence[Point], metrics: dict[str, dict[str, float]], chooser: tuple[str, str]) -> Facts:
+def summarise(trials: Sequence[Trial], metrics: dict[str, dict[str, float]], chooser: tuple[str, str]) -> Facts:
     """The grid's cells with their spread over seeds, and the best of those that are complete.
 
-    `metrics` has the reports of the finished points by name. A cell that lacks a seed is not compared: seeds that fail
+    `metrics` has the reports of the finished trials by name. A cell that lacks a seed is not compared: seeds that fail
     are seldom the good ones.
     """
     metric, direction = chooser
-    cells: dict[tuple[str, ...], list[Point]] = {}
-    for point in points:
-        cells.setdefault(point.overrides, []).append(point)
+    cells: dict[tuple[str, ...], list[Trial]] = {}
+    for trial in trials:
+        cells.setdefault(trial.overrides, []).append(trial)
     rows: list[Facts] = []
     for cell, members in cells.items():
-        found = [metrics[point.name][metric] for point in members if point.name in metrics]
+        found = [metrics[trial.name][metric] for trial in members if trial.name in metrics]
         complete = len(found) == len(members)
         rows.append({"params": list(cell), "complete": complete, "validation": spread(found) if found else None})
     ready = [(row, members) for row, members in zip(rows, cells.values(), strict=True) if row["complete"]]
@@ -156,14 +156,14 @@ def summarise(points: Sequence[Point], metrics: dict[str, dict[str, float]], cho
     if best:
         facts["best"] = {
             **best[0],
-            "experiments": [point.name for point in best[1]],
+            "experiments": [trial.name for trial in best[1]],
             "test": _held_out(best[1], metrics),
         }
     return facts
 
 
-def _held_out(points: Sequence[Point], metrics: dict[str, dict[str, float]]) -> Facts:
+def _held_out(trials: Sequence[Trial], metrics: dict[str, dict[str, float]]) -> Facts:
     """Spread over seeds of everything measured beside validation."""
-    reports = [metrics[point.name] for point in points]
+    reports = [metrics[trial.name] for trial in trials]
     shared = set.intersection(*(set(report) for report in reports))
     return {key: spread([r[key] for r in reports]) for key in sorted(shared) if not key.startswith("validation/")}

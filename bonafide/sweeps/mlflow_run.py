@@ -21,7 +21,7 @@ LONGEST = 80  # characters of what was asked for, in a run's name
 def file_sweep(experiment: str, facts: Facts, commits: dict[str, str], when: int) -> str:
     """Tell MLflow of a sweep's results, again and again if need be, and return the run's id.
 
-    `commits` are the DVC experiments of its finished points. `when` is in milliseconds since 1970.
+    `commits` are the DVC experiments of its finished trials. `when` is in milliseconds since 1970.
     """
     client, experiment_id = connect(experiment)
     name = facts["sweep"]
@@ -29,14 +29,14 @@ def file_sweep(experiment: str, facts: Facts, commits: dict[str, str], when: int
     tags = {"bonafide.sweep": name, "git.commit": facts["commit"]}
     run = there[0] if there else client.create_run(experiment_id, when, tags, run_name=_title(facts))
     run_id = str(run.info.run_id)
-    members = {point: _member(client, experiment_id, point, commit) for point, commit in commits.items()}
+    members = {trial: _member(client, experiment_id, trial, commit) for trial, commit in commits.items()}
     for member in filter(None, members.values()):
         _join(client, member, name)
     asked = [Param(f"sweep.{key}", str(value)) for key, value in facts["wanted"].items()]
     log_in_batches(client, run_id, asked, [RunTag("mlflow.note.content", note(facts, members))])
     client.log_batch(run_id, metrics=[metric for metric in _metrics(facts, when) if _is_new(run, metric)])
     client.log_dict(run_id, facts, "sweep.json")
-    done = len(commits) == len(facts["points"])
+    done = len(commits) == len(facts["trials"])
     client.set_terminated(run_id, "FINISHED" if done else "FAILED", when)
     return run_id
 
@@ -54,10 +54,10 @@ def _short(setting: str) -> str:
     return f"{key.rpartition('.')[2]}={values}"
 
 
-def _member(client: MlflowClient, experiment_id: str, point: str, commit: str) -> Run | None:
-    """The pipeline run of a point: its own, or, where DVC had all its bytes, the one that made the evaluation."""
-    own = [r for r in find(client, experiment_id, "dvc.experiment", point) if "mlflow.parentRunId" not in r.data.tags]
-    entry = Revision(point, commit).lock().get(JUDGED)
+def _member(client: MlflowClient, experiment_id: str, trial: str, commit: str) -> Run | None:
+    """The pipeline run of a trial: its own, or, where DVC had all its bytes, the one that made the evaluation."""
+    own = [r for r in find(client, experiment_id, "dvc.experiment", trial) if "mlflow.parentRunId" not in r.data.tags]
+    entry = Revision(trial, commit).lock().get(JUDGED)
     makers = find(client, experiment_id, "bonafide.stage_key", locked_key(entry)) if entry and not own else []
     return own[0] if own else client.get_run(makers[0].data.tags["mlflow.parentRunId"]) if makers else None
 
@@ -91,12 +91,12 @@ def note(facts: Facts, members: dict[str, Run | None]) -> str:
         cells = [" ".join(code(text) for text in row["params"]) or "as committed", *numbers(row)]
         lines.append("| " + " | ".join(f"**{cell}**" if chosen else cell for cell in cells) + " |")
     lines.append("")
-    for point in facts["points"]:
-        run = members.get(point["experiment"])
+    for trial in facts["trials"]:
+        run = members.get(trial["experiment"])
         link = (
             f"[{run.info.run_id[:8]}](#/experiments/{run.info.experiment_id}/runs/{run.info.run_id})" if run else "none"
         )
-        lines.append(f"- {code(point['experiment'])} {code(' '.join(point['params']))}: {point['status']}, run {link}")
+        lines.append(f"- {code(trial['experiment'])} {code(' '.join(trial['params']))}: {trial['status']}, run {link}")
     return "\n".join(lines)
 
 

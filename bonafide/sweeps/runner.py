@@ -20,9 +20,10 @@ from filelock import FileLock, Timeout
 
 from bonafide.project import git
 from bonafide.project.folders import dvc_root, root, state
+from bonafide.project.process import with_pdeathsig
 from bonafide.provenance import clone
 from bonafide.sweeps.devices import Lease, need, take
-from bonafide.sweeps.grid import Point
+from bonafide.sweeps.grid import Trial
 from bonafide.tracking.store import tracking_uri
 
 WAIT = 0.5  # seconds between looks
@@ -33,7 +34,7 @@ GRACE = ((signal.SIGINT, 30), (signal.SIGTERM, 10), (signal.SIGKILL, 10))  # sec
 class Running:
     """An experiment under way."""
 
-    point: Point
+    trial: Trial
     lease: Lease
     process: subprocess.Popen[bytes]
     started: float
@@ -41,15 +42,15 @@ class Running:
     def end(self) -> None:
         """Give back what it held."""
         self.lease.end()
-        shutil.rmtree(_folder(self.point), ignore_errors=True)
+        shutil.rmtree(_folder(self.trial), ignore_errors=True)
 
 
 @dataclass(frozen=True)
 class Event:
-    """What happened to a point: `started`, `finished` or `failed`."""
+    """What happened to a trial: `started`, `finished` or `failed`."""
 
     kind: str
-    point: Point
+    trial: Trial
     devices: tuple[str, ...]
     seconds: float
 
@@ -60,31 +61,31 @@ def finished() -> dict[str, str]:
     return dict(line.split() for line in shown)
 
 
-def log_of(point: Point) -> Path:
+def log_of(trial: Trial) -> Path:
     """Where everything is that its experiment printed."""
-    return state() / "sweeps" / f"{point.name}.log"
+    return state() / "sweeps" / f"{trial.name}.log"
 
 
-def _folder(point: Point) -> Path:
-    return state() / "sweeps" / point.name
+def _folder(trial: Trial) -> Path:
+    return state() / "sweeps" / trial.name
 
 
-def run_all(points: Sequence[Point], commit: str, devices: Sequence[str], jobs: int) -> Generator[Event]:
+def run_all(trials: Sequence[Trial], commit: str, devices: Sequence[str], jobs: int) -> Generator[Event]:
     """Run what is not finished, at most `jobs` at once, each on devices of its own; end them all if interrupted."""
-    waiting, running = list(points), list[Running]()
+    waiting, running = list(trials), list[Running]()
     try:
         while waiting or running:
             if len(running) < jobs:
                 known = finished()  # also by another sweep that runs beside this one
-                waiting = [point for point in waiting if point.name not in known]
-            for point in waiting[:]:
-                lease = take(devices, need(point.threads, point.processes, devices)) if len(running) < jobs else None
+                waiting = [trial for trial in waiting if trial.name not in known]
+            for trial in waiting[:]:
+                lease = take(devices, need(trial.threads, trial.processes, devices)) if len(running) < jobs else None
                 if lease is None:
                     break
-                if begun := _begin(point, commit, lease):
-                    waiting.remove(point)
+                if begun := _begin(trial, commit, lease):
+                    waiting.remove(trial)
                     running.append(begun)
-                    yield Event("started", point, lease.devices, 0.0)
+                    yield Event("started", trial, lease.devices, 0.0)
             for one in [one for one in running if one.process.poll() is not None]:
                 running.remove(one)
                 yield _end(one, commit)
@@ -93,22 +94,22 @@ def run_all(points: Sequence[Point], commit: str, devices: Sequence[str], jobs: 
         _stop(running)
 
 
-def _begin(point: Point, commit: str, lease: Lease) -> Running | None:
-    """Start it on these devices, or give them back where another sweep runs the same point."""
-    log_of(point).parent.mkdir(parents=True, exist_ok=True)
-    own = FileLock(log_of(point).with_suffix(".lock"), timeout=0)
+def _begin(trial: Trial, commit: str, lease: Lease) -> Running | None:
+    """Start it on these devices, or give them back where another sweep runs the same trial."""
+    log_of(trial).parent.mkdir(parents=True, exist_ok=True)
+    own = FileLock(log_of(trial).with_suffix(".lock"), timeout=0)
     try:
         own.acquire()
     except Timeout:
         lease.end()
         return None
     held = Lease(lease.devices, (*lease.locks, own))
-    folder = _clone(point, commit)
-    command = [sys.executable, "-m", "dvc", "exp", "run", "--temp", "--name", point.name]
-    command += [word for text in point.settings for word in ("--set-param", text)]
-    with log_of(point).open("wb") as log, held.confine():
+    folder = _clone(trial, commit)
+    command = [sys.executable, "-m", "dvc", "exp", "run", "--temp", "--name", trial.name]
+    command += [word for text in trial.settings for word in ("--set-param", text)]
+    with log_of(trial).open("wb") as log, held.confine():
         process = subprocess.Popen(
-            [*_mortal(), *command],
+            with_pdeathsig(command),
             cwd=folder,
             env=_environment(held),
             stdin=subprocess.DEVNULL,
@@ -116,13 +117,7 @@ def _begin(point: Point, commit: str, lease: Lease) -> Running | None:
             stderr=subprocess.STDOUT,
             start_new_session=True,  # a Ctrl-C is for the sweep, which then ends its experiments in order
         )
-    return Running(point, held, process, time.monotonic())
-
-
-def _mortal() -> list[str]:
-    """The start of a command that ends with this process, even if that is killed (Linux; stages see to themselves)."""
-    setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "TERM"] if setpriv else []
+    return Running(trial, held, process, time.monotonic())
 
 
 def _environment(lease: Lease) -> dict[str, str]:
@@ -131,9 +126,9 @@ def _environment(lease: Lease) -> dict[str, str]:
     return {**os.environ, **own, **lease.environment()}
 
 
-def _clone(point: Point, commit: str) -> Path:
+def _clone(trial: Trial, commit: str) -> Path:
     """A clone of the commit, with this repository's cache, settings and state; return the folder to work in."""
-    folder = _folder(point)
+    folder = _folder(trial)
     shutil.rmtree(folder, ignore_errors=True)  # of one that was killed
     project = clone.clone(folder)
     git.run("checkout", "--quiet", "--detach", commit, folder=folder)
@@ -150,16 +145,16 @@ def _clone(point: Point, commit: str) -> Path:
 def _end(one: Running, commit: str) -> Event:
     """Fetch what a process that has ended left."""
     seconds = time.monotonic() - one.started
-    ref = f"refs/exps/{commit[:2]}/{commit[2:]}/{one.point.name}"
+    ref = f"refs/exps/{commit[:2]}/{commit[2:]}/{one.trial.name}"
     if one.process.returncode == 0:
         try:
-            git.run("fetch", "--quiet", "--no-write-fetch-head", str(_folder(one.point)), f"+{ref}:{ref}")
+            git.run("fetch", "--quiet", "--no-write-fetch-head", str(_folder(one.trial)), f"+{ref}:{ref}")
         except OSError as error:
-            with log_of(one.point).open("a") as log:
+            with log_of(one.trial).open("a") as log:
                 log.write(f"{error}\n")
     one.end()
-    kind = "finished" if one.point.name in finished() else "failed"
-    return Event(kind, one.point, one.lease.devices, seconds)
+    kind = "finished" if one.trial.name in finished() else "failed"
+    return Event(kind, one.trial, one.lease.devices, seconds)
 
 
 def _stop(running: Sequence[Running]) -> None:

@@ -1,7 +1,7 @@
-"""A search: optuna proposes the points of a sweep, from what validation said of those before.
+"""A search: optuna proposes the trials of a sweep, from what validation said of those before.
 
 Nothing of a search is stored. Its sampler is seeded and is told results in the order in which it asked, so that the
-same search proposes the same points, and those that are finished answer at once.
+same search proposes the same trials, and those that are finished answer at once.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""A sweep from beginning to end: points are run, those of an earlier time read, all summed up, MLflow is told."""
+"""A sweep from beginning to end: trials are run, those of an earlier time read, all summed up, MLflow is told."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from bonafide.project.yaml_files import parse_yaml
 from bonafide.provenance import committed_files
 from bonafide.provenance.revisions import Revision, show
 from bonafide.sweeps.devices import find_devices, need
-from bonafide.sweeps.grid import Point, build_points, grid, primary, read_overrides, summarise
+from bonafide.sweeps.grid import Trial, build_trials, grid, primary, read_overrides, summarise
 from bonafide.sweeps.runner import Event, finished, log_of, run_all
 
 Facts = dict[str, Any]
@@ -36,7 +36,7 @@ class Wanted:
 
 
 class Sweep:
-    """A sweep under way: the points so far, and who hears of them."""
+    """A sweep under way: the trials so far, and who hears of them."""
 
     def __init__(self, wanted: Wanted, tell: Callable[[str], None]) -> None:
         """Read what is committed; raise InputError where something else lies there."""
@@ -48,7 +48,7 @@ class Sweep:
             raise InputError("--seeds: the seeds are listed by --set-param already")
         self.chooser = primary(self.base)
         self.devices = find_devices()
-        self.points: dict[str, Point] = {}
+        self.trials: dict[str, Trial] = {}
         facts = json.dumps([self.commit, self._asked()])
         self.name = hashlib.sha256(facts.encode()).hexdigest()[:10]
 
@@ -62,17 +62,17 @@ class Sweep:
         facts = self._facts()
         return facts | {"run": self._file(facts) if tracked else None}
 
-    def _run(self, cells: Sequence[tuple[str, ...]]) -> list[Point]:
-        """Run what is not finished of these cells; return their points."""
-        points = build_points(self.commit, self.base, cells, self.wanted.seeds)
-        self.points |= {point.name: point for point in points}
+    def _run(self, cells: Sequence[tuple[str, ...]]) -> list[Trial]:
+        """Run what is not finished of these cells; return their trials."""
+        trials = build_trials(self.commit, self.base, cells, self.wanted.seeds)
+        self.trials |= {trial.name: trial for trial in trials}
         known = finished()
-        left = list({p.name: p for p in points if p.name not in known}.values())
-        self.tell(f"sweep {self.name}: {len(points)} points, {len(left)} to run, {self._places(points)}")
+        left = list({p.name: p for p in trials if p.name not in known}.values())
+        self.tell(f"sweep {self.name}: {len(trials)} trials, {len(left)} to run, {self._places(trials)}")
         with closing(run_all(left, self.commit, self.devices, self.wanted.jobs)) as events:
             for event in events:
                 self._tell(event)
-        return points
+        return trials
 
     def _check_inputs(self) -> None:
         """Raise InputError where the table, or the base model if it is to be fetched, would stay behind."""
@@ -87,45 +87,45 @@ class Sweep:
         if committed_files.untracked(Path(source)) and (changed or "fetch" not in Revision("HEAD", self.commit).lock()):
             committed_files.check("model.source", source)
 
-    def _places(self, points: Sequence[Point]) -> str:
+    def _places(self, trials: Sequence[Trial]) -> str:
         kind = self.devices[0].partition("-")[0]
-        each = max(need(point.threads, point.processes, self.devices) for point in points)
+        each = max(need(trial.threads, trial.processes, self.devices) for trial in trials)
         return f"{each} of {len(self.devices)} {kind}s for each, {self._slots(each)} at once"
 
     def _slots(self, each: int) -> int:
         return min(self.wanted.jobs, len(self.devices) // each)
 
     def _tell(self, event: Event) -> None:
-        what = f"{event.point.name} ({' '.join(event.point.settings)})"
+        what = f"{event.trial.name} ({' '.join(event.trial.settings)})"
         if event.kind == "started":
             self.tell(f"{what} starts on {', '.join(event.devices)}")
         elif event.kind == "finished":
-            found = metrics_of([event.point])[event.point.name].get(self.chooser[0])
+            found = metrics_of([event.trial])[event.trial.name].get(self.chooser[0])
             self.tell(f"{what} finished in {event.seconds:.0f} s, {self.chooser[0]} {found}")
         else:
-            self.tell(f"{what} failed after {event.seconds:.0f} s; {log_of(event.point)} ends with")
-            for line in log_of(event.point).read_text(errors="replace").splitlines()[-TAIL:]:
+            self.tell(f"{what} failed after {event.seconds:.0f} s; {log_of(event.trial)} ends with")
+            for line in log_of(event.trial).read_text(errors="replace").splitlines()[-TAIL:]:
                 self.tell(f"  {line}")
 
     def _search(self) -> None:
         from bonafide.sweeps.search import search
 
-        base = build_points(self.commit, self.base, [()], 1)[0]
+        base = build_trials(self.commit, self.base, [()], 1)[0]
         batch = self._slots(need(base.threads, base.processes, self.devices))
         search(self.overrides, self.wanted.search, batch, (self.chooser[1], base.seed), self._score)
 
     def _score(self, cells: Sequence[tuple[str, ...]]) -> list[float | None]:
-        points = self._run(cells)
-        rows = summarise(points, metrics_of(points), self.chooser)["grid"]
+        trials = self._run(cells)
+        rows = summarise(trials, metrics_of(trials), self.chooser)["grid"]
         means = {tuple(row["params"]): row["validation"]["mean"] for row in rows if row["complete"]}
         return [means.get(tuple(cell)) for cell in cells]
 
     def _facts(self) -> Facts:
-        points = list(self.points.values())
-        metrics = metrics_of(points)
-        rows = [_row(point, metrics.get(point.name)) for point in points]
-        own = {"sweep": self.name, "commit": self.commit, "wanted": self._asked(), "points": rows}
-        return own | summarise(points, metrics, self.chooser)
+        trials = list(self.trials.values())
+        metrics = metrics_of(trials)
+        rows = [_row(trial, metrics.get(trial.name)) for trial in trials]
+        own = {"sweep": self.name, "commit": self.commit, "wanted": self._asked(), "trials": rows}
+        return own | summarise(trials, metrics, self.chooser)
 
     def _asked(self) -> Facts:
         return {"set": list(self.wanted.settings), "seeds": self.wanted.seeds, "search": self.wanted.search}
@@ -140,7 +140,7 @@ class Sweep:
         from bonafide.tracking.record import now
 
         known = finished()
-        commits = {name: known[name] for name in self.points if name in known}
+        commits = {name: known[name] for name in self.trials if name in known}
         return self._attempt(lambda: file_sweep(self._experiment(), facts, commits, now()))
 
     def _experiment(self) -> str:
@@ -175,20 +175,20 @@ def committed() -> tuple[str, str]:
     return commit, text
 
 
-def metrics_of(points: Sequence[Point]) -> dict[str, dict[str, float]]:
-    """What evaluate reports of those points that are finished, by name."""
+def metrics_of(trials: Sequence[Trial]) -> dict[str, dict[str, float]]:
+    """What evaluate reports of those trials that are finished, by name."""
     known = finished()
-    reports = {p.name: show(known[p.name], REPORTS / "evaluate.json") for p in points if p.name in known}
+    reports = {p.name: show(known[p.name], REPORTS / "evaluate.json") for p in trials if p.name in known}
     return {name: json.loads(text) for name, text in reports.items() if text}
 
 
-def _row(point: Point, metrics: dict[str, float] | None) -> Facts:
-    """A point for programs, without its test figures: the best is chosen without them."""
+def _row(trial: Trial, metrics: dict[str, float] | None) -> Facts:
+    """A trial for programs, without its test figures: the best is chosen without them."""
     shown = {key: value for key, value in (metrics or {}).items() if key.startswith("validation/")}
     return {
-        "experiment": point.name,
-        "params": point.settings,
+        "experiment": trial.name,
+        "params": trial.settings,
         "status": "finished" if metrics else "failed",
         "metrics": shown,
-        "log": str(log_of(point)),
+        "log": str(log_of(trial)),
     }

@@ -18,8 +18,11 @@ from typing import Any
 
 import psutil
 
+from bonafide.project.process import importing
 from bonafide.tracking.record import Record
-from bonafide.tracking.tracker import IMPATIENT, Tracker
+
+with importing():
+    from bonafide.tracking.tracker import IMPATIENT, Tracker
 
 IDLE_SECONDS = 10.0  # without a stage: DVC may be at work on large outs between two
 POLL_SECONDS = 0.2

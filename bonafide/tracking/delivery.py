@@ -1,8 +1,12 @@
-"""One record on its way to MLflow, which may be delivered again and again, and by several at once, without doubling.
+"""Idempotent delivery of one record to MLflow, by several processes at once if need be, without duplicates.
 
-A run is written by the process that its tag names. A twin, which executes the very same stage elsewhere at the same
-time, leaves the child to it. What both tell of the pipeline run has the same time in both, and MLflow keeps a point
-that it has already only once.
+A stage's execution is two runs: the *pipeline run*, which a person compares, and a *child* for this stage. Each is
+found by a tag that holds a hash of its inputs, and created where there is none. MLflow has neither unique tags nor
+transactions, so that
+- a run has one writer, the process that its tag `bonafide.process` names; another that executes the very same stage at
+  the same time (a *twin*) leaves the child to it;
+- what twins both send of the pipeline run has the same timestamp in both: MLflow stores an equal point only once;
+- of two runs that were created in the same moment for the same hash, the older stays and its maker deletes the other.
 """
 
 import json
@@ -29,14 +33,14 @@ POINTS = 1000  # metrics per request; MLflow's limit
 
 
 class Delivery:
-    """One record on its way to MLflow: what has arrived is not sent again."""
+    """One record's two runs, and which of their points MLflow has already."""
 
     def __init__(self, record: Record) -> None:
         """Find or make the pipeline run and the child run."""
         self.record = record
         self.client, self.experiment = connect(record.experiment)
         mark_killed(self.client, self.experiment)
-        self.known: dict[tuple[str, str], set[int]] = {}  # run and curve: steps
+        self.known: dict[tuple[str, str], set[int]] = {}  # (run id, metric) to the steps that MLflow has
         tags = record.tags | {"bonafide.pipeline_key": record.pipeline}
         self.pipeline, fresh = find_or_create(self.client, self.experiment, "bonafide.pipeline_key", record, tags)
         there = self.pipeline.data.params  # an outage may have cut them off
@@ -46,17 +50,20 @@ class Delivery:
         tags = record.tags | key | {PARENT: self.pipeline.info.run_id}
         self.child, new = find_or_create(self.client, self.experiment, "bonafide.stage_key", record, tags)
         self.made = [run.info.run_id for run, mine in ((self.pipeline, fresh), (self.child, new)) if mine]
-        self._take(self.pipeline, again=not record.past)
-        if self._take(self.child, again=False):  # which pipeline run stays may have changed since it was made
+        self._claim(self.pipeline, again=not record.past)
+        if self._claim(self.child, again=False):  # of two pipeline runs another may have stayed since it was made
             self.client.set_tag(self.child.info.run_id, PARENT, self.pipeline.info.run_id)
         self.link()
 
     def _sign(self) -> list[RunTag]:
-        """A sign of life."""
+        """The tag by which others see that the writer is alive."""
         return [RunTag(SEEN, str(time.time_ns() // 1_000_000))]
 
-    def _take(self, run: Run, *, again: bool) -> bool:
-        """Whether this process is to write the run: nobody else does, and it is not finished, or is to be `again`."""
+    def _claim(self, run: Run, *, again: bool) -> bool:
+        """Become the run's writer, and say whether that worked: not while another process writes it.
+
+        A finished run is reopened only if `again`. A record of the past keeps what a live one has told.
+        """
         now = self.client.get_run(run.info.run_id)
         if now.info.status == "RUNNING":
             return bool(now.data.tags.get(PROCESS) == self.record.tags[PROCESS])
@@ -69,14 +76,14 @@ class Delivery:
         return True
 
     def send_points(self) -> None:
-        """Send the curves' points that are not there yet, with the time at which they were measured."""
-        if self.record.points and self._take(self.child, again=False):
+        """Send the curves' new points, with the time at which they were measured, to both runs."""
+        if self.record.points and self._claim(self.child, again=False):
             for run in (self.child, self.pipeline):
                 self._send(run, self.record.points)
 
     def _send(self, run: Run, points: Sequence[Point]) -> None:
         run_id = run.info.run_id
-        self._learn(run_id, {point[0] for point in points})
+        self._fetch_logged_steps(run_id, {point[0] for point in points})
         new = [point for point in points if point[3] not in self.known[run_id, point[0]]]
         for start in range(0, len(new), POINTS):
             part = new[start : start + POINTS]
@@ -84,8 +91,8 @@ class Delivery:
             for key, _value, _time, step in part:
                 self.known[run_id, key].add(step)
 
-    def _learn(self, run_id: str, keys: set[str]) -> None:
-        """Ask which steps of the curves `keys` the run has."""
+    def _fetch_logged_steps(self, run_id: str, keys: set[str]) -> None:
+        """Fill `known` for the metrics `keys` of a run; asked once for each."""
         unknown = [key for key in keys if (run_id, key) not in self.known]
         there = self.client.get_run(run_id).data.metrics if unknown else {}
         for key in unknown:
@@ -93,7 +100,10 @@ class Delivery:
             self.known[run_id, key] = {point.step for point in history}
 
     def link(self) -> list[Run]:
-        """Say on the pipeline run, for each stage so far, which run has made its bytes; return those runs."""
+        """Tag the pipeline run with the run that made each stage's outputs so far; return those runs.
+
+        A stage is `executed` (a child of this pipeline run made it), `cached` (another's did) or `untracked`.
+        """
         run_id = self.pipeline.info.run_id
         rows = ["| stage | status | run |", "|---|---|---|"]
         tags, all_makers = [], []
@@ -111,12 +121,12 @@ class Delivery:
         return all_makers
 
     def finish(self) -> bool:
-        """Send what is left and end both runs; False where a twin still writes the child: deliver it later again."""
+        """Send what is left and end both runs; False while a twin writes the child: then deliver again later."""
         record = self.record
-        if self._is_late():
+        if self._resolve_duplicate():
             return Delivery(record).finish()
         mark_killed(self.client, self.experiment)
-        mine = self._take(self.child, again=False)
+        mine = self._claim(self.child, again=False)
         if mine:
             self.send_points()
             self._send_metrics(self.child, record.metrics)
@@ -127,15 +137,16 @@ class Delivery:
         self._attach(self.pipeline, record.artifacts)
         for maker in self.link():
             if maker.info.status == "FINISHED" or maker.info.run_id == self.child.info.run_id:
-                self._inherit(maker)
-        if self._take(self.pipeline, again=not record.past):
+                self._copy_from_cached(maker)
+        if self._claim(self.pipeline, again=not record.past):
             self.client.set_terminated(self.pipeline.info.run_id, record.status, record.ended)
         return mine or self.client.get_run(self.child.info.run_id).info.status == "FINISHED"
 
-    def _is_late(self) -> bool:
-        """Whether an older twin of a run has appeared, or ours was a twin's and is deleted; then ours goes, too.
+    def _resolve_duplicate(self) -> bool:
+        """Delete those of our runs for which an older one with the same hash exists; whether there is such a one.
 
-        It can have been under way to the server when we looked whether we are alone.
+        It may have been on its way to the server when `find_or_create` looked. A run of a twin's that we had found and
+        that is deleted by now counts, too.
         """
         record = self.record
         tags = {"bonafide.pipeline_key": record.pipeline, "bonafide.stage_key": record.keys[record.stage]}
@@ -148,19 +159,20 @@ class Delivery:
         return bool(late)
 
     def _replace(self, run: Run, older: Run | None) -> None:
-        """Delete a run; the children that it has by now, other processes' among them, are the older one's."""
+        """Delete a run, and give all of its children, other processes' among them, to the older one."""
         if older:
             for child in find(self.client, self.experiment, PARENT, run.info.run_id):
                 self.client.set_tag(child.info.run_id, PARENT, older.info.run_id)
         self.client.delete_run(run.info.run_id)
 
     def _attach(self, run: Run, files: dict[str, str]) -> None:
+        """Upload the files that still have the MD5 they had when the stage ended."""
         for path, digest in files.items():
             if Path(path).exists() and md5(Path(path)) == digest:
                 self.client.log_artifact(run.info.run_id, path)
 
     def _send_metrics(self, run: Run, metrics: dict[str, float]) -> None:
-        """Send what is new at the run's start, a time that twins share, and what has changed at the stage's end."""
+        """Send new metrics at the run's start, a timestamp that twins share, and changed ones at the stage's end."""
         there = self.client.get_run(run.info.run_id).data.metrics
         start, end = run.info.start_time, self.record.ended or self.record.started
         new = [Metric(k, v, end if k in there else start, 0) for k, v in metrics.items() if there.get(k) != v]
@@ -168,14 +180,15 @@ class Delivery:
             self.client.log_batch(run.info.run_id, metrics=new[first : first + POINTS])
 
     def _send_references(self) -> None:
+        """Log the data sets that the stage has read, and the model that it has made, on the child."""
         datasets = [
             DatasetInput(Dataset(name=path, digest=digest[:36], source_type="dvc", source=json.dumps({"path": path})))
             for path, digest in self.record.inputs.items()
         ]
         self._refer(self.child, datasets, [self._model_id()] if self.record.model else [])
 
-    def _inherit(self, maker: Run) -> None:
-        """Give the pipeline run the curves, data sets and models of a stage's run: a person compares pipeline runs."""
+    def _copy_from_cached(self, maker: Run) -> None:
+        """Copy curves, data sets and models of a stage's run, maybe of another pipeline's, to the pipeline run."""
         there = self.client.get_run(self.pipeline.info.run_id).data.metrics
         points: list[Point] = [
             (key, point.value, point.timestamp, point.step)
@@ -188,16 +201,17 @@ class Delivery:
         self._refer(self.pipeline, maker.inputs.dataset_inputs if maker.inputs else [], models)
 
     def _refer(self, run: Run, datasets: Sequence[DatasetInput], models: Sequence[str]) -> None:
+        """Log inputs and outputs that a run does not have yet; MLflow refuses the same output twice."""
         if datasets:
             self.client.log_inputs(run.info.run_id, datasets=datasets)
         outputs = self.client.get_run(run.info.run_id).outputs if models else None
         known = {output.model_id for output in outputs.model_outputs} if outputs else set()
-        new = [LoggedModelOutput(model, step=0) for model in models if model not in known]  # twice is an error
+        new = [LoggedModelOutput(model, step=0) for model in models if model not in known]
         if new:
             self.client.log_outputs(run.info.run_id, new)
 
     def _model_id(self) -> str:
-        """The id of a model record without bytes, one per model: DVC keeps those."""
+        """The id of MLflow's record of the model, found by its MD5 or created; without bytes, which DVC keeps."""
         facts = self.record.model
         known = self.client.search_logged_models([self.experiment], f"tags.`dvc.md5` = '{facts['dvc.md5']}'")
         if known:

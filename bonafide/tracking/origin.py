@@ -7,9 +7,10 @@ from typing import Any
 
 from bonafide.project import git
 from bonafide.project.console import printable
-from bonafide.project.environment import flatten, process_id
+from bonafide.project.environment import flatten
 from bonafide.project.errors import InputError
 from bonafide.project.paths import PARAMS
+from bonafide.project.process import process_id
 from bonafide.project.yaml_files import parse_yaml
 from bonafide.tracking.record import PROCESS
 

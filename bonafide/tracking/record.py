@@ -8,6 +8,7 @@ from bonafide.project.files import md5, read_json
 from bonafide.project.paths import MODEL, RAW, REPORTS
 
 PROCESS = "bonafide.process"  # tag of a run: the process that writes it
+ENERGY = "train/joules"  # a training's metric, where the machine tells it
 WEIGHTS = MODEL / "model.safetensors"
 PAGES = {"report": (REPORTS / "index.html", REPORTS / "report.md", REPORTS / "model_card.md")}
 Point = tuple[str, float, int, int]  # of a curve: key, value, time, step

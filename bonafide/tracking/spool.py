@@ -7,9 +7,9 @@ from pathlib import Path
 from filelock import FileLock
 
 from bonafide.project.console import say
-from bonafide.project.environment import process_id
 from bonafide.project.files import read_json, write_json
 from bonafide.project.folders import state
+from bonafide.project.process import process_id
 from bonafide.tracking.record import PROCESS, Record
 
 UNAUTHENTICATED = "failed with error code 401"  # in words alone, as MLflow's client tells it

@@ -15,9 +15,9 @@ from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_
 from sqlalchemy import NullPool, create_engine
 
 from bonafide.params.mlflow_names import folder_name
-from bonafide.project.environment import is_gone
 from bonafide.project.errors import InputError
 from bonafide.project.folders import root, state
+from bonafide.project.process import is_gone
 from bonafide.tracking.record import PROCESS, Record
 from bonafide.tracking.refusal import UNTOLD, redacted, why
 

@@ -22,8 +22,8 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.distributed.rendezvous import rendezvous
 
-from bonafide.project.environment import die_with_parent
 from bonafide.project.errors import ENVIRONMENT, InputError
+from bonafide.project.process import die_with_parent
 
 LAUNCHER = "BONAFIDE_LAUNCHER"  # its pid: a worker that is still importing torch when it dies learns of it from this
 RESTARTS = 3  # a machine that kills the same run four times has too little memory for it

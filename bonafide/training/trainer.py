@@ -14,7 +14,7 @@ from bonafide.forward.inference import predict_all
 from bonafide.project.arrays import Metrics
 from bonafide.project.console import say
 from bonafide.project.errors import InputError
-from bonafide.stage import Stop
+from bonafide.project.signals import Stop
 from bonafide.training.best_epoch import BestEpoch
 from bonafide.training.checkpoints.manager import Checkpoints
 from bonafide.training.checkpoints.sharded import ShardedCheckpoints

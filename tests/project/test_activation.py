@@ -1,6 +1,7 @@
 """A Python without our libraries, as `.venv/bin/dvc repro` finds one on the PATH: one line that says what to do."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,8 +25,10 @@ def bare(*module: str) -> subprocess.CompletedProcess[str]:
 def test_a_python_without_the_libraries_is_told_in_one_line(module):
     done = bare(module)
     assert (done.returncode, done.stdout) == (4, "")
-    name = "typer" if module == "bonafide" else "psutil"
-    assert done.stderr == f"{sys.executable} cannot run this: No module named '{name}': {ADVICE}"
+    assert re.fullmatch(r"(\S+) cannot run this: No module named '[a-z]+': (.*\n)", done.stderr).groups() == (
+        sys.executable,
+        ADVICE,
+    )
 
 
 def test_one_with_some_of_them_is_too(tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bonafide.provenance.forecast import FAIL, PERHAPS, RESTORE, RUN, SKIP, forecast
-from bonafide.provenance.stage_costs import ENERGY, past_runs
+from bonafide.provenance.stage_costs import past_runs
 from bonafide.provenance.verification import audit
 from tests.project import STAGES, Project, small_project
 
@@ -191,15 +191,6 @@ def test_the_plan_knows_times_or_says_that_it_does_not(project):
     assert shown.returncode == 0
     assert "Time: unknown." in shown.stdout
     assert not Path("mlflow.db").exists()
-
-
-def test_energy_is_read_as_training_writes_it():
-    from bonafide.monitoring.performance import PHASES, render
-
-    facts = {"phases": dict.fromkeys(PHASES, 1.0), "tokens_per_second": 1.0, "mfu": None, "peak_memory": {}}
-    facts |= {"device": "cpu", "steps": 1, "shape": (1, 1, 1), "peak_flops": 1.0, "checkpoints": 0, "resumed_from": 0}
-    assert ENERGY.search(render(facts | {"joules": 12345.6, "meters": "GPU"}))[1] == "12,346"
-    assert not ENERGY.search(render(facts | {"joules": None, "meters": ""}))
 
 
 def test_the_previous_commit_is_reproduced_and_nothing_of_the_workspace_is_used_or_changed(project, tmp_path):

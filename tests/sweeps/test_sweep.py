@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 
 from bonafide.project.errors import InputError
 from bonafide.sweeps import devices as leases
-from bonafide.sweeps.grid import build_points, grid, read_overrides, spread, summarise
+from bonafide.sweeps.grid import build_trials, grid, read_overrides, spread, summarise
 from bonafide.sweeps.search import search
 from bonafide.sweeps.sweep import committed
 from tests.training.test_resume import is_alive
@@ -37,7 +37,7 @@ stages:
 TOY = """
 import json, os, sys, time, uuid
 from pathlib import Path
-from bonafide.project.environment import die_with_parent
+from bonafide.project.process import die_with_parent
 from bonafide.params.load import load_params
 die_with_parent()
 def note(kind, facts):  # whole or not there: the test reads while others write
@@ -127,7 +127,7 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory, store):
-    """A sweep of which one point of six fails; its exit code, what it printed, and what the user did meanwhile."""
+    """A sweep of which one trial of six fails; its exit code, what it printed, and what the user did meanwhile."""
     sweeper = Sweeper(tmp_path_factory.mktemp("sweep") / "repository", store)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DVC_SITE_CACHE_DIR", str(sweeper.folder / "site"))
@@ -144,7 +144,7 @@ def swept(tmp_path_factory, store):
 def test_a_failing_point_is_named_and_the_others_go_on(swept):
     sweeper, code, facts, err = swept
     assert code == 1
-    (failed,) = (point for point in facts["points"] if point["status"] == "failed")
+    (failed,) = (trial for trial in facts["trials"] if trial["status"] == "failed")
     assert failed["params"] == ["threads=1", "train.learning_rate=0.03", "seed=2"]
     assert "the loss is NaN" in Path(failed["log"]).read_text()
     assert err.count("the loss is NaN") == 1
@@ -187,7 +187,7 @@ def test_the_same_sweep_runs_only_what_is_missing_and_tells_mlflow_once(swept):
     (sweeper.folder / "seen" / "mended").touch()
     code, out, err = sweeper.run(*GRID)
     assert code == 0
-    assert "6 points, 1 to run" in err
+    assert "6 trials, 1 to run" in err
     assert len(sweeper.seen("started")) == before + 1
     assert "best by validation: threads=1 train.learning_rate=0.03" in out
     store = MlflowClient(f"sqlite:///{sweeper.folder / 'mlflow.db'}")
@@ -197,7 +197,7 @@ def test_the_same_sweep_runs_only_what_is_missing_and_tells_mlflow_once(swept):
     assert run.data.metrics["validation/f1_macro"] == pytest.approx(0.5315)
     assert run.data.metrics["validation/f1_macro/sd"] == pytest.approx(0.0005**0.5 * 0.001**0.5)
     assert run.info.status == "FINISHED"
-    names = {point["experiment"] for point in facts["points"]}
+    names = {trial["experiment"] for trial in facts["trials"]}
     assert set(git(sweeper.folder, "for-each-ref", "--format=%(refname:lstrip=-1)", "refs/exps").split()) == names
 
 
@@ -208,12 +208,12 @@ def test_a_sweep_that_ends_takes_its_experiments_and_its_devices_with_it(tmp_pat
     process = sweeper.start("-S", "threads=1", "--jobs", "1", SECONDS_EACH="300")
     sweeper.wait_for("started", 1)
     ((*_facts, pid, _folder),) = sweeper.seen("started")
-    point = psutil.Process(pid)
+    trial = psutil.Process(pid)
     process.send_signal(number)
     process.communicate(timeout=60)
     assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number)
     until = time.monotonic() + 20
-    while is_alive(point):
+    while is_alive(trial):
         assert time.monotonic() < until
         time.sleep(0.1)
     assert git(sweeper.folder, "status", "--porcelain") == ""
@@ -241,19 +241,19 @@ def test_gpus_are_those_that_cuda_shows():
     assert leases.Lease(("gpu-GPU-bb",), ()).environment() == {"CUDA_VISIBLE_DEVICES": "GPU-bb"}
 
 
-def points_of(*given, seeds=1):
-    return build_points("c0ffee", BASE, grid(read_overrides(given)), seeds)
+def trials_of(*given, seeds=1):
+    return build_trials("c0ffee", BASE, grid(read_overrides(given)), seeds)
 
 
 def test_the_grid_is_every_combination_with_every_seed():
-    made = points_of("train.epochs=1,2", "train.dropout=range(0.1,0.3,0.1)", "threads=1", seeds=2)
+    made = trials_of("train.epochs=1,2", "train.dropout=range(0.1,0.3,0.1)", "threads=1", seeds=2)
     assert [(p.overrides, p.seed) for p in made[:3]] == [
         (("train.epochs=1", "train.dropout=0.1", "threads=1"), 1),
         (("train.epochs=1", "train.dropout=0.1", "threads=1"), 2),
         (("train.epochs=1", "train.dropout=0.2", "threads=1"), 1),
     ]
     assert len(made) == len({p.name for p in made}) == 8
-    assert (made[0].threads, points_of()[0].threads) == (1, 2)
+    assert (made[0].threads, trials_of()[0].threads) == (1, 2)
 
 
 def test_an_experiment_has_a_core_for_each_thread_or_a_gpu_for_each_process():
@@ -264,8 +264,8 @@ def test_an_experiment_has_a_core_for_each_thread_or_a_gpu_for_each_process():
 
 
 def test_listed_seeds_are_seeds():
-    assert points_of("seed=3,4") == points_of("seed=3", seeds=2)
-    assert points_of("seed=3")[0].name in {p.name for p in points_of(seeds=3)}
+    assert trials_of("seed=3,4") == trials_of("seed=3", seeds=2)
+    assert trials_of("seed=3")[0].name in {p.name for p in trials_of(seeds=3)}
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ def test_listed_seeds_are_seeds():
 )
 def test_a_wrong_setting_is_named_before_anything_runs(given, message):
     with pytest.raises(InputError) as error:
-        points_of(given)
+        trials_of(given)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -312,10 +312,10 @@ def test_spread_is_students():
 
 
 def test_a_loss_is_best_where_it_is_lowest():
-    points = points_of("train.epochs=1,2")
-    metrics = {p.name: {"validation/log_loss": float(p.overrides[0][-1]), "test/log_loss": 1.0} for p in points}
-    assert summarise(points, metrics, ("validation/log_loss", "min"))["best"]["params"] == ["train.epochs=1"]
-    assert summarise(points, {}, ("validation/log_loss", "min"))["best"] is None
+    trials = trials_of("train.epochs=1,2")
+    metrics = {p.name: {"validation/log_loss": float(p.overrides[0][-1]), "test/log_loss": 1.0} for p in trials}
+    assert summarise(trials, metrics, ("validation/log_loss", "min"))["best"]["params"] == ["train.epochs=1"]
+    assert summarise(trials, {}, ("validation/log_loss", "min"))["best"] is None
 
 
 def propose(trials, lost=()):
@@ -351,6 +351,6 @@ def test_a_search_runs_its_proposals_and_goes_on_where_it_was(tmp_path, store):
     more, out_of_more, err = sweeper.run(*wanted, "--search", "2", SECONDS_EACH="0")
     assert more == 0, err
     first, second = json.loads(out), json.loads(out_of_more)
-    assert second["points"][:1] == first["points"]
+    assert second["trials"][:1] == first["trials"]
     assert len(sweeper.seen("started")) == 2
     assert second["best"]["validation"]["mean"] == max(row["validation"]["mean"] for row in second["grid"])

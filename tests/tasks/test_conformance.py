@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import psutil
 import pyarrow.parquet as pq
 import pytest
@@ -117,12 +118,19 @@ def test_a_run_is_equivalent_to_itself_and_a_worse_one_has_regressed(again):
     assert same["verdict"]["outcome"] == "equivalent"
     path = again.folder / PREDICTIONS
     found = pq.read_table(path)
-    weakest = found.column_names[-1]
-    worse = found.set_column(found.column_names.index("model"), "model", found[weakest])
+    worse = found.set_column(found.column_names.index("model"), "model", found[weakest(again)])
     pq.write_table(worse, path)
     done = bonafide(again, "compare", "HEAD", "--json")
     assert json.loads(done.stdout)["verdict"]["outcome"] == "regressed"
     assert done.returncode == 1
+
+
+def weakest(project: Project) -> str:
+    """The baseline that is worst by the primary metric."""
+    evaluation = project.read("reports/evaluate/evaluation.json")
+    primary, systems = evaluation["metrics"][0], evaluation["splits"]["test"]["systems"]
+    sign = 1 if primary["higher_is_better"] else -1
+    return min(systems, key=lambda name: sign * systems[name][primary["name"]]["value"])
 
 
 def test_each_stage_is_a_run_of_its_own_below_the_pipelines(first):
@@ -133,16 +141,25 @@ def test_each_stage_is_a_run_of_its_own_below_the_pipelines(first):
     assert {tags[f"stage.{stage}"] for stage in STAGES} == {"executed"}
 
 
-SERVED = """
-import json, sys, mlflow
+ANSWERS = """
+import sys, mlflow, pandas
 model = mlflow.pyfunc.load_model("models:/" + sys.argv[1] + "@champion")
-print(model.predict(__import__("pandas").read_json(sys.stdin, orient="records", dtype=False)).to_json(orient="records"))
+rows = pandas.read_parquet("data/validated/test.parquet")[model.metadata.signature.inputs.input_names()]
+print(model.predict(rows).to_json(orient="records", double_precision=15))
 """
 
 
 def test_a_promoted_model_answers_with_evaluates_numbers(job, again):
-    done = bonafide(again, "promote", "HEAD", "--json", "--force", "the suite's")
-    assert json.loads(done.stdout)["promoted"], done.stdout + done.stderr
+    done = bonafide(again, "promote", "HEAD", "--json", "--force", "--reason", "the suite's")
+    champion = json.loads(done.stdout)
+    assert champion["promoted"], done.stdout + done.stderr
+    store = f"sqlite:///{again.folder}/mlflow.db"
+    done = again.run(sys.executable, "-c", ANSWERS, champion["model"], MLFLOW_TRACKING_URI=store)
+    assert done.returncode == 0, done.stderr
+    found = np.array([job.numbers(answer) for answer in json.loads(done.stdout.splitlines()[-1])])
+    table = pq.read_table(again.folder / PREDICTIONS)
+    stored = np.array(table.filter(pc.equal(table["split"], "test"))["model"].to_pylist())
+    np.testing.assert_allclose(found, stored.reshape(len(found), -1), rtol=1e-6)
 
 
 @pytest.mark.parametrize("width", [390, 1280])

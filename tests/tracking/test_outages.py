@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 from mlflow import MlflowClient
 
-from bonafide.project.environment import process_id
+from bonafide.project.process import process_id
 from bonafide.provenance.backfill import synchronize
 from bonafide.tracking import spool, tracker
 from bonafide.tracking.record import Record, now

@@ -75,7 +75,7 @@ def test_a_sweep_in_another_clone_makes_the_same_bytes_and_a_lineage_for_each_po
     done = clone.run(sys.executable, "-m", "bonafide", "sweep", "--seeds", "2", "--json")
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout)
-    first, second = (point["experiment"] for point in facts["points"])
+    first, second = (point["experiment"] for point in facts["trials"])
     assert lock_of(clone, f"refs/exps/{facts['commit'][:2]}/{facts['commit'][2:]}/{first}") == lock_of(origin, "HEAD")
 
     tags = {

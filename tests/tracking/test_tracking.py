@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from bonafide.project.environment import is_gone, process_id
 from bonafide.project.paths import REPORTS
+from bonafide.project.process import is_gone, process_id
 from bonafide.tracking import origin, spool, stage_run
 from bonafide.tracking.delivery import Delivery
 from bonafide.tracking.record import Record, complete, now

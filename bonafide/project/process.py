@@ -1,0 +1,63 @@
+"""Processes: which one it was, whether it has ended, and that it ends with its parent."""
+
+import ctypes
+import gc
+import os
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import psutil
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def die_with_parent() -> None:
+    """Get SIGTERM when the parent dies: `dvc repro` killed by -9 would leave this process writing (Linux only)."""
+    parent = os.getppid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        if os.getppid() != parent:
+            sys.exit(143)
+
+
+def with_pdeathsig(command: Sequence[str]) -> list[str]:
+    """A command that gets SIGTERM when this process dies, even by SIGKILL (Linux; stages see to it themselves)."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "TERM", *command] if setpriv else [*command]
+
+
+def process_id(pid: int) -> str:
+    """A name for a process that no later one on any host shares: host, boot, pid and start time."""
+    started = psutil.Process(pid).create_time()
+    return f"{socket.gethostname()}:{psutil.boot_time():.0f}:{pid}:{started:.2f}"
+
+
+def is_gone(name: str) -> bool:
+    """Whether the process that `process_id` named has ended; of another host's nothing is known, so False."""
+    host, _boot, pid, _started = name.rsplit(":", 3)
+    if host != socket.gethostname():
+        return False
+    try:
+        return process_id(int(pid)) != name
+    except psutil.NoSuchProcess:
+        return True
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Import a large library without garbage collection, which finds nothing there and takes up to a fifth of the time.
+
+    What it has made is never looked through again.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.freeze()
+            gc.enable()
