@@ -48,7 +48,7 @@ def compared(project, *revisions):
 def test_a_real_regression_is_found_with_its_slices(project):
     facts = compared(project, "main")
     assert (facts["verdict"]["outcome"], facts["gate"]["passed"]) == ("regressed", False)
-    assert facts["rows"] == {"common": 80, "base_only": 0, "head_only": 0, "relabelled": 0, "text_changed": 0}
+    assert facts["rows"] == {"common": 80, "base_only": 0, "head_only": 0, "targets_changed": 0, "inputs_changed": 0}
     assert facts["metrics"][0]["head"] == pytest.approx(project.read("reports/evaluate.json")["test/f1_macro"])
     assert {piece["column"] for piece in facts["slices"]} == {"domain", "length", "negation"}
     assert (facts["seeds"]["base"], facts["seeds"]["head"]) == (2, 1)
