@@ -140,7 +140,7 @@ def small_project(folder: Path, rows: int = 240, inside: str = "") -> Project:
 
 def copy(project: Project, folder: Path) -> Project:
     """The same project with all that it has made, in another folder."""
-    shutil.copytree(project.folder, folder, symlinks=True)
+    shutil.copytree(project.folder, folder, symlinks=True, ignore=shutil.ignore_patterns("tracking.*"))  # sockets
     made = object.__new__(Project)
     made.folder = folder
     return made

@@ -63,7 +63,7 @@ def complete(record: Record) -> None:
     made = dvc_lock.locked_outs(dvc_lock.read_lock())
     if record.stage == "train":
         made[str(MODEL)] = md5(MODEL)
-        record.model["model.md5"] = md5(WEIGHTS)
+        record.model["model.md5"] = md5(WEIGHTS if WEIGHTS.exists() else MODEL)
     refer(record, made)
     record.artifacts = {str(path): md5(path) for path in PAGES.get(record.stage, ())}
 

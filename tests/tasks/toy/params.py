@@ -1,6 +1,6 @@
 """Its sections of params.yaml: what all tasks share, and nothing else."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from bonafide.params import sections
 from bonafide.params.pins import typed
@@ -15,7 +15,10 @@ SPELLED = ("task", "")
 class Task(sections.Task):
     """Things and what they weigh."""
 
-    columns: ClassVar[dict[str, str]] = {"thing": "text", "weight": "number"}
+    @property
+    def columns(self) -> dict[str, str]:
+        """A name and a number."""
+        return {"thing": "text", "weight": "number"}
 
 
 @typed
