@@ -85,9 +85,9 @@ def build(shape: tuple[int, int, int, int]) -> Any:
     return AutoModelForSequenceClassification.from_config(config)
 
 
-def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def loss(outputs: Any, batch: Any) -> torch.Tensor:
     """Cross-entropy of each text, nats."""
-    return torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+    return torch.nn.functional.cross_entropy(outputs.logits.float(), batch.labels, reduction="none")
 
 
 def measure(model: Any, case: Case, arm: str, steps: int) -> Figures:

@@ -228,8 +228,8 @@ def test_an_idle_dependency_is_caught(copy):
 
 
 def test_an_undeclared_param_is_caught(copy):
-    stage = copy / "stages/train.py"
-    stage.write_text(stage.read_text().replace("params.seed)", "params.seed + params.validate.min_characters)", 1))
+    module = copy / "bonafide/training/fit.py"
+    module.write_text(module.read_text().replace("params.seed)", "params.seed + params.validate.min_characters)", 1))
     errors = wiring_errors(copy, "train", GRAPH["train"])
     assert errors == ["train reads params.validate.min_characters and does not declare it"]
 

@@ -118,8 +118,8 @@ def random_tokens(n, seed=0, longest=20, words=WORDS):
     return build_tokens(np.random.default_rng(seed + 100).integers(2, longest, n), seed, words)
 
 
-def cross_entropy(logits, labels):
-    return torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+def cross_entropy(outputs, batch):
+    return torch.nn.functional.cross_entropy(outputs.logits.float(), batch.labels, reduction="none")
 
 
 def build_engine(model, tokens, group=None, **changes):

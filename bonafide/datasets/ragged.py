@@ -48,6 +48,11 @@ class Tokens:
         """As they are stored."""
         return {name: getattr(self, name) for name in STORED}
 
+    @property
+    def units(self) -> Ints:
+        """What the loss of each text is a mean over, (n,): its one label."""
+        return np.ones(len(self), dtype=np.int64)
+
     def some(self, rows: Sequence[int] | Ints) -> list[list[int]]:
         """The token ids of texts `rows`."""
         return [self.input_ids[self.offsets[row] : self.offsets[row + 1]].tolist() for row in rows]

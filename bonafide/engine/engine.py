@@ -29,7 +29,7 @@ from bonafide.forward.packing import make_batch, try_packing
 from bonafide.project.arrays import Ints
 from bonafide.project.randomness import generator
 
-Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # (n, classes) logits, (n,) labels: nats a text, (n,)
+Loss = Callable[[Any, Batch], torch.Tensor]  # a model's outputs on a batch: the sum of each example's losses, (n,)
 Timer = Callable[[str], AbstractContextManager[None]]  # times a phase: with timer("optimizer"): ...
 
 
@@ -46,6 +46,8 @@ class Engine:
     ) -> None:
         """Make the model take packed batches, and shards in one pass, where it can; `describe` says why it does not."""
         self.model, self.tokens, self.loss = model, tokens, loss
+        self.units = tokens.units
+        """What each example's sum of losses is of, (n,): a step's loss is the sum of sums over the sum of units."""
         self.recipe, self.group, self.timer = recipe, group, timer
         self.device = next(model.parameters()).device
         self.padding_reason = try_packing(model)
@@ -141,28 +143,32 @@ class Engine:
         with self.timer("data"):
             rows = ordered[shard_offsets[0] : shard_offsets[-1]]
             batch = make_batch(self.inputs, rows, self.model) if len(rows) else None  # a last batch may have few texts
-            offsets = (shard_offsets - shard_offsets[0]).tolist()
+            offsets, units = (shard_offsets - shard_offsets[0]).tolist(), int(self.units[ordered].sum())
         with self.timer("forward and backward"):
             torch.manual_seed(rng_key + first_shard)  # for randomness other than nn.Dropout's, as OPT's
             with (
                 self.context.shards(batch.lengths if batch else [], offsets, rng_key, first_shard),
                 self.writer.one_pass(self.optimizer.trained.values()),
             ):
-                losses = self._forward_backward(batch, len(ordered)) if batch else self.reduce_buffer.new_empty(0)
+                losses = (
+                    self._forward_backward(batch, int(self.units[ordered].sum()))
+                    if batch
+                    else self.reduce_buffer.new_empty(0)
+                )
         loss = tree_sum(losses[start:end].sum() for start, end in pairwise(offsets))
         self.reduce_buffer[self.loss_slot] = loss
         return self.reduce_buffer
 
-    def _forward_backward(self, batch: Batch, count: int) -> torch.Tensor:
-        """Leave the gradient of a batch in the parameters; return its parts of the mean loss of `count` texts, (n,)."""
-        losses = self._losses(batch) * (1 / count)
+    def _forward_backward(self, batch: Batch, units: int) -> torch.Tensor:
+        """Leave the gradient of a batch in the parameters; return its parts of the mean loss of `units`, (n,)."""
+        losses = self._losses(batch) * (1 / units)
         with self.writer.overlap.active():
             losses.sum().backward()  # type: ignore[no-untyped-call]
         return losses.detach()
 
     def _losses(self, batch: Batch) -> torch.Tensor:
-        """Each text's loss, nats, (n,)."""
+        """The sum of each example's losses, (n,)."""
         self.model.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.matmul.dtype == torch.bfloat16):
-            logits = self.model(**batch.inputs).logits
-        return self.loss(logits.float(), batch.labels)
+            outputs = self.model(**batch.inputs)
+        return self.loss(outputs, batch)

@@ -53,8 +53,8 @@ class Network(Protocol):
     def stock(self, folder: Path) -> Any:
         """A trained model as transformers loads it."""
 
-    def loss(self, logits: Any, labels: Any) -> Any:
-        """Nats of each text, (n,), from fp32 logits (n, classes) and labels (n,): tensors."""
+    def loss(self, outputs: Any, batch: Any) -> Any:
+        """The sum of each example's losses, nats, (n,) fp32, from the model's outputs on a batch."""
 
     def probabilities(self, model: Any, batch: Any) -> Floats:
         """What the model says of each text of a batch, (n, classes) float64."""

@@ -213,7 +213,7 @@ def test_gradient_checkpointing_changes_no_bit(architecture, shards):
 
 def test_no_class_in_transformers_is_an_input_error(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "vit"}')
-    with pytest.raises(InputError, match="vit has no classifier"):
+    with pytest.raises(InputError, match="vit has no sequence classification"):
         training.build_model(tmp_path, ["a", "b"], 0.1)
 
 

@@ -41,11 +41,11 @@ def validation_metrics(labels: Ints, predictions: Floats) -> Metrics:
     }
 
 
-def loss(logits: Any, labels: Any) -> Any:
-    """Cross-entropy of each text, nats, (n,)."""
+def loss(outputs: Any, batch: Any) -> Any:
+    """Cross-entropy of each text, nats, (n,), from its fp32 logits."""
     from torch.nn.functional import cross_entropy
 
-    return cross_entropy(logits, labels, reduction="none")
+    return cross_entropy(outputs.logits.float(), batch.labels, reduction="none")
 
 
 def build_model(source: Path, labels: Sequence[str], dropout: float) -> Any:

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from bonafide.project.arrays import Floats
+from bonafide.project.paths import MODEL
 from bonafide.protocol import Split, System
-from bonafide.tasks.regression.model import closed_form, linear, measure_target
+from bonafide.tasks.regression.model import closed_form, linear, load, measure_target
 
 BASELINES = (
     System("boosting", "boosting", "gradient boosted trees on the same features and target"),
@@ -18,7 +19,7 @@ BASELINES = (
 REFERENCE = "boosting"  # a line has to hold up to trees, which need no line
 
 
-def predict(splits: Mapping[str, Split], params: Any) -> dict[str, dict[str, Floats]]:
+def predict(splits: Mapping[str, Split], params: Any) -> dict[str, dict[str, Floats]]:  # noqa: ARG001
     """Each baseline's values (n,) in the target's unit, on every split but train.
 
     The target is fitted as the model's is, by its logarithm or not; then the mean of each exp(residual) on train makes
@@ -26,7 +27,7 @@ def predict(splits: Mapping[str, Split], params: Any) -> dict[str, dict[str, Flo
     """
     examples = {name: split.examples for name, split in splits.items()}
     train = examples["train"]
-    target = measure_target(train["target"], logarithm=params.train.log_target)
+    target = measure_target(train["target"], logarithm=load(MODEL).target.logarithm)
     outputs = target.standardise(train["target"])
     weight, bias = closed_form(train["features"], outputs)
     trees = boost(train["features"], outputs)
