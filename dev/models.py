@@ -30,10 +30,10 @@ from bonafide.pretrained.padding import separate
 from bonafide.project.arrays import Floats
 from bonafide.project.errors import InputError
 from bonafide.project.paths import BASE_MODEL, MODEL, TOKENIZED, VALIDATED
+from bonafide.protocol import Split
+from bonafide.tasks.classification import baselines
 from bonafide.tasks.classification import model as classifier
-from bonafide.tasks.classification import systems
 from bonafide.tasks.classification import train as training
-from bonafide.tasks.classification.score import score
 from bonafide.training.fit import run
 from dev import zoo
 from stages.tokenize import tokenize
@@ -139,15 +139,19 @@ def prepare(name: str, **changes: Any) -> Params:
 
 
 def go(params: Params) -> tuple[dict[str, Any], dict[str, float]]:
-    """Fetch's checks, tokenize, train and evaluate; every system's probabilities and what validation measured."""
+    """Fetch's checks, tokenize, train and evaluate; the model's probabilities by split, and what validation measured."""
     check_model(BASE_MODEL)
     check_loads(BASE_MODEL, classifier.HEAD)
     most = positions(BASE_MODEL, classifier.HEAD, zoo.POSITIONS)
     params = replace(params, tokenize=replace(params.tokenize, max_length=most))
     tokenize(params)
     metrics = run(training, params, ProcessGroup(exact=params.train.exact), Path("checkpoints"))
-    tokens = {split: ragged.read_tokens(TOKENIZED / split) for split in ROWS}
-    found = systems.predict(tokens, {split: [row["text"] for row in rows(split)] for split in ROWS}, 2)
+    splits = {
+        split: Split(pq.read_table(VALIDATED / f"{split}.parquet"), ragged.read(TOKENIZED / split)) for split in ROWS
+    }
+    baselines.predict(splits, params)
+    model = classifier.load(MODEL)
+    found = {split: classifier.predict(model, splits[split].examples) for split in ROWS if split != "train"}
     return found, {name.removeprefix("train/best/"): value for name, value in metrics.items()}
 
 
@@ -181,8 +185,9 @@ def walk(case: str, **recipe: Any) -> Found:
         return Found(case, LATE if TOKENIZED.exists() else REFUSED, str(refusal).removeprefix("base model: "))
     (how, why), most = batches(), positions(BASE_MODEL, classifier.HEAD, zoo.POSITIONS)
     given = {split: stock(split, most, 1 if how == ALONE else 5) for split in ("validation", "test")}
-    loss = score(ragged.read_tokens(TOKENIZED / "validation").labels, given["validation"])["log_loss"]
-    apart = [float(np.abs(found["model"][split] - given[split]).max()) for split in given]
+    labels = ragged.read_tokens(TOKENIZED / "validation").labels
+    loss = training.validation_metrics(labels, given["validation"])["log_loss"]
+    apart = [float(np.abs(found[split] - given[split]).max()) for split in given]
     return Found(case, how, why, max(*apart, abs(loss - validated["log_loss"])), float(given["test"].std(axis=0).max()))
 
 

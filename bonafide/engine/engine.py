@@ -150,11 +150,7 @@ class Engine:
                 self.context.shards(batch.lengths if batch else [], offsets, rng_key, first_shard),
                 self.writer.one_pass(self.optimizer.trained.values()),
             ):
-                losses = (
-                    self._forward_backward(batch, int(self.units[ordered].sum()))
-                    if batch
-                    else self.reduce_buffer.new_empty(0)
-                )
+                losses = self._forward_backward(batch, units) if batch else self.reduce_buffer.new_empty(0)
         loss = tree_sum(losses[start:end].sum() for start, end in pairwise(offsets))
         self.reduce_buffer[self.loss_slot] = loss
         return self.reduce_buffer
