@@ -139,7 +139,7 @@ def prepare(name: str, **changes: Any) -> Params:
 
 
 def go(params: Params) -> tuple[dict[str, Any], dict[str, float]]:
-    """Fetch's checks, tokenize, train and evaluate; the model's probabilities by split, and what validation measured."""
+    """Fetch's checks, tokenize, train, evaluate; the model's probabilities by split, and what validation measured."""
     check_model(BASE_MODEL)
     check_loads(BASE_MODEL, classifier.HEAD)
     most = positions(BASE_MODEL, classifier.HEAD, zoo.POSITIONS)

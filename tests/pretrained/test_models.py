@@ -213,8 +213,8 @@ def test_a_decoder_without_a_token_to_pad_with_gets_one_that_is_saved(name):
     settled = AutoTokenizer.from_pretrained(folder)
     assert settled.pad_token_id == settled.eos_token_id
     training.build_model(folder, LABELS, 0.0).save_pretrained(MODEL)
-    assert AutoConfig.from_pretrained(MODEL).pad_token_id == tokenizer.pad_token_id
-    tokenizer.save_pretrained(MODEL)
+    assert AutoConfig.from_pretrained(MODEL).pad_token_id == settled.pad_token_id
+    settled.save_pretrained(MODEL)
     classify = pipeline("text-classification", model=str(MODEL), top_k=None)
     alone, batch = (classify(TEXTS[:5], batch_size=size) for size in (1, 5))
     for one, other in zip(alone, batch, strict=True):
