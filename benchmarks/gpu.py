@@ -33,8 +33,8 @@ from transformers import AutoModelForSequenceClassification, BertConfig
 
 from bonafide.datasets.ragged import Tokens
 from bonafide.engine.engine import Engine
+from bonafide.engine.hyperparameters import Recipe
 from bonafide.engine.process_group import ProcessGroup
-from bonafide.engine.recipe import Recipe
 from bonafide.monitoring.performance import flops_per_token, matrix_rate
 
 SIZES = {"minilm": (384, 6, 12, 1536), "bert-base": (768, 12, 12, 3072)}  # width, layers, heads, inner width

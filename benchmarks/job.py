@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from bonafide.datasets.ragged import Tokens
-from bonafide.params.recipe import Recipe as Train
+from bonafide.params.training import Recipe as Train
 from bonafide.tasks.classification import train as training
 
 Figures = dict[str, Any]

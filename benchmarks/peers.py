@@ -20,8 +20,8 @@ from torch.utils.data import DataLoader
 
 from benchmarks.job import Job, Rows, counted
 from bonafide.engine.engine import Engine
+from bonafide.engine.hyperparameters import Recipe
 from bonafide.engine.process_group import ProcessGroup
-from bonafide.engine.recipe import Recipe
 from bonafide.engine.vocabulary_pruning import PrunedVocabulary
 from bonafide.tasks.classification import train as training
 

@@ -1,8 +1,9 @@
-"""The protocol of tasks: a package in `bonafide.tasks` for each, and in it a module for each role.
+"""The roles of a task: params, schema, base, encode, train, model, score, baselines, panels, card, serve.
 
-A module *is* its role: no class, no registry. A stage loads the roles that it needs by the name in params.yaml, and
-dvc.yaml makes it depend on these alone (`bonafide/tasks/${task.name}/score.py`), so that editing how a task is scored
-never trains again. `params` is the section `task` of params.yaml, typed by the task's own `params` module.
+A task is a package in `bonafide.tasks`, with a module for each. A module *is* its role: no class, no registry. A stage
+loads the roles that it needs by the name in params.yaml, and dvc.yaml makes it depend on these alone
+(`bonafide/tasks/${task.name}/score.py`), so that editing how a task is scored never trains again.
+`params` is all of params.yaml, typed by the task's own `params` module.
 """
 
 from collections.abc import Mapping, Sequence

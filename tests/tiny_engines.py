@@ -11,8 +11,8 @@ import transformers
 
 from bonafide.datasets.ragged import Tokens
 from bonafide.engine.engine import Engine
+from bonafide.engine.hyperparameters import Recipe
 from bonafide.engine.process_group import ProcessGroup
-from bonafide.engine.recipe import Recipe
 
 WORDS, CLASSES = 120, 3
 NAMES = {

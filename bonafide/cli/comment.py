@@ -1,4 +1,4 @@
-"""Comment on a pull request: a workflow's second half, with a token and no trust in what the first half left."""
+"""`bonafide comment`: publish a review's comment: a workflow's second half, with a token and no trust in the first."""
 
 from typing import Annotated
 

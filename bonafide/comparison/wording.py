@@ -1,4 +1,4 @@
-"""A comparison in words, for people who will not read the table."""
+"""The words of `bonafide compare`; the report's sentence is evaluation.verdict's."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,1 +1,1 @@
-"""Tokenized splits on disk, and which row belongs to which split."""
+"""Tokenized splits on disk, as flat arrays that are memory-mapped."""

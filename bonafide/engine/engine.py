@@ -1,4 +1,4 @@
-"""Training step by step: AdamW, linear warmup and decay; a step is a pure function of (weights, seed, step).
+"""The training loop, one optimiser step after another; a step is a pure function of (weights, seed, step).
 
 It knows neither files nor MLflow nor signals: `Engine.steps` yields facts, and `training` decides what to keep and when
 to stop. Nothing but an integer is needed to go on after an interruption: steps start at any number.
@@ -17,13 +17,13 @@ from bonafide.engine.activation_cache import ActivationCache
 from bonafide.engine.dropout import replace_dropout
 from bonafide.engine.grad_overlap import GradOverlap, mostly_trained
 from bonafide.engine.grad_writer import GradWriter
+from bonafide.engine.hyperparameters import Recipe, Step, partition_by_tokens, schedule
 from bonafide.engine.matmul_policy import MatmulPolicy, find_min_invariant_rows, matmul_dtype
 from bonafide.engine.module_patching import install_grad_ops
 from bonafide.engine.optimizer import FlatAdamW, Optimizer
 from bonafide.engine.process_group import ProcessGroup
-from bonafide.engine.recipe import Recipe, Step, partition_by_tokens, schedule
+from bonafide.engine.shard_bit_identity import try_sharing_a_pass
 from bonafide.engine.shard_context import ShardContext, tree_sum
-from bonafide.engine.shard_equivalence import try_sharing_a_pass
 from bonafide.forward.batch import Batch
 from bonafide.forward.packing import make_batch, try_packing
 from bonafide.project.arrays import Ints

@@ -1,4 +1,4 @@
-"""Gradients of weights that modules write into `p.grad` themselves, summed shard by shard, without autograd.
+"""Where summed gradients are written (`p.grad`), without autograd; the sums themselves are layer_gradients.
 
 Autograd would make a new tensor of every gradient, and add it to a `p.grad` that was filled with zeros before. Here the
 backward of a module (`layer_gradients`, `module_patching`) writes the sum over shards right to where it stays: `p.grad`

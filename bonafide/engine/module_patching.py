@@ -3,7 +3,7 @@
 Linear, LayerNorm and Embedding have an implementation of their own (`layer_gradients`). Any other module without
 submodules, be it a norm, a transposed product or a table with an offset, runs once for each shard with a copy of its
 weights: what autograd finds for the copies is summed over shards as all gradients are. Whether that is exact is tried
-out at each start (`shard_equivalence`).
+out at each start (`shard_bit_identity`).
 """
 
 from collections.abc import Callable, Iterator, Sequence

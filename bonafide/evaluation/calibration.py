@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bonafide.evaluation.metrics import bin_of
+from bonafide.evaluation.classification_metrics import bin_of
 from bonafide.evaluation.statistics import wilson
 from bonafide.project.arrays import Floats, Ints
 

@@ -1,4 +1,4 @@
-"""What may be said of a difference between two systems on the same rows: the one rule, and it in a sentence.
+"""The rule that decides improved, equivalent (TOST), regressed or not enough evidence, and its sentence.
 
 The report's verdict, `bonafide compare`, the pull request's gate and promotion all ask here.
 """

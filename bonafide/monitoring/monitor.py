@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from bonafide.engine.engine import Engine
-from bonafide.engine.recipe import Step
+from bonafide.engine.hyperparameters import Step
 from bonafide.monitoring.performance import Energy, Job, Stopwatch, flops_per_token, matrix_rate, render, table
 from bonafide.monitoring.profiler import Profiler
 from bonafide.monitoring.progress import Progress

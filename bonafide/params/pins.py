@@ -1,4 +1,4 @@
-"""What a loader may have from a network, as params.yaml pins it."""
+"""Downloads that a loader may have, pinned in params.yaml; a base model's pins are checked in sources.base_model."""
 
 import re
 from pathlib import PurePosixPath

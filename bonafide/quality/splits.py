@@ -1,4 +1,4 @@
-"""Which split a row belongs to: a pure function of (seed, group), so that rows added later move no old row."""
+"""Train, validation or test: a pure function of (seed, group), so that rows added later move no old row."""
 
 import numpy as np
 import pyarrow as pa

@@ -1,1 +1,1 @@
-"""MLflow, a sink: what a run tells it, delivered at once or later; shapes no result."""
+"""MLflow, a sink that shapes no result: stage_run, agent_client, agent, tracker, delivery; spool while it is down."""

@@ -1,7 +1,7 @@
 """The process that has MLflow imported: it delivers for the stages of one `dvc repro`, one after the other.
 
 MLflow's client takes 2 s of CPU to import, and most stages of a small job take less. So the first stage starts this
-process (`bonafide.tracking.client`), DVC's next ones find it, and it ends with the process that runs them.
+process (`bonafide.tracking.agent_client`), DVC's next ones find it, and it ends with the process that runs them.
 A request is a line of JSON, [method of Tracker, its argument]; the answer is a line, too: what there is to say.
 """
 

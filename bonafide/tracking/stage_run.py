@@ -13,7 +13,7 @@ from bonafide.project.environment import fingerprint, git_state
 from bonafide.project.files import md5
 from bonafide.project.paths import PARAMS
 from bonafide.project.yaml_files import read_yaml
-from bonafide.tracking.client import Agent
+from bonafide.tracking.agent_client import AgentClient
 from bonafide.tracking.origin import committed_params, flat_params, run_name, source_tags
 from bonafide.tracking.record import Point, Record, complete, now
 
@@ -21,7 +21,7 @@ _active: "StageRun | None" = None
 
 
 class Deliverer(Protocol):
-    """Who brings a record to MLflow, or spools it: Tracker in this process, or Agent, which has one in another."""
+    """Who brings a record to MLflow, or spools it: Tracker here, or AgentClient, which has one in a process."""
 
     def start(self) -> None:
         """Announce the stage."""
@@ -36,7 +36,7 @@ class Deliverer(Protocol):
 class StageRun:
     """The running stage's record, passed on as it grows."""
 
-    def __init__(self, record: Record, deliverer: Callable[[Record], Deliverer] = Agent) -> None:
+    def __init__(self, record: Record, deliverer: Callable[[Record], Deliverer] = AgentClient) -> None:
         """Nothing is told before `start`."""
         self.record = record
         self.deliverer = deliverer(record)

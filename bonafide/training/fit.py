@@ -15,9 +15,9 @@ from bonafide.datasets.ragged import Tokens
 from bonafide.engine.engine import Engine
 from bonafide.engine.finetuning import choose_trainable, merge_lora
 from bonafide.engine.fsdp import ShardedEngine
+from bonafide.engine.hyperparameters import Recipe
 from bonafide.engine.optimizer import FlatAdamW, State
 from bonafide.engine.process_group import ProcessGroup
-from bonafide.engine.recipe import Recipe
 from bonafide.engine.vocabulary_pruning import PrunedVocabulary
 from bonafide.monitoring.monitor import Monitor
 from bonafide.monitoring.performance import Stopwatch

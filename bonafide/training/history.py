@@ -2,7 +2,7 @@
 
 from typing import Any, SupportsFloat
 
-from bonafide.engine.recipe import Step
+from bonafide.engine.hyperparameters import Step
 from bonafide.project.arrays import Metrics
 from bonafide.project.files import write_csv
 from bonafide.project.paths import HISTORY

@@ -1,4 +1,4 @@
-"""A training that is killed at any moment and goes on: what is validated, saved and loaded, when and by whom."""
+"""The trainer: validates, saves, and goes on from the newest verified checkpoint after any kill."""
 
 import gc
 import sys
@@ -8,8 +8,8 @@ from typing import Any, Protocol
 from bonafide.datasets.ragged import Tokens
 from bonafide.engine.engine import Engine
 from bonafide.engine.fsdp import ShardedEngine
+from bonafide.engine.hyperparameters import Step
 from bonafide.engine.process_group import lost_peer_errors
-from bonafide.engine.recipe import Step
 from bonafide.forward.inference import predict_all
 from bonafide.project.arrays import Metrics
 from bonafide.project.console import say

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bonafide.datasets import ragged
 from bonafide.engine.engine import Engine
-from bonafide.engine.recipe import partition_by_tokens, schedule
+from bonafide.engine.hyperparameters import partition_by_tokens, schedule
 from bonafide.forward.packing import make_batch
 from bonafide.pretrained import tokenizer
 from bonafide.project.errors import InputError

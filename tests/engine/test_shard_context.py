@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from bonafide.engine.dropout import ShardedDropout, dropout_mask, replace_dropout
-from bonafide.engine.recipe import partition_by_tokens
+from bonafide.engine.hyperparameters import partition_by_tokens
 from bonafide.engine.shard_context import ShardContext, tree_sum
 from tests.shard_inputs import LENGTHS, OFFSETS, golden, parts_of, sharded
 from tests.tiny_engines import build_model

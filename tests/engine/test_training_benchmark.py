@@ -1,3 +1,5 @@
+"""benchmarks/training.py: what it says of made-up measurements."""
+
 import pytest
 
 from benchmarks.training import ARMS, judge, summarise

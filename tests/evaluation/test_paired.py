@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import bootstrap as scipy_bootstrap
 
 from bonafide.comparison.power import detectable, power, threshold
-from bonafide.evaluation.metrics import from_sums
+from bonafide.evaluation.classification_metrics import from_sums
 from bonafide.evaluation.paired_tests import bca, differences, permuted, resampled
 from bonafide.project.randomness import generator
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from bonafide.evaluation.metrics import from_sums, row_sums
+from bonafide.evaluation.classification_metrics import from_sums, row_sums
 from bonafide.evaluation.paired_tests import permuted
 from bonafide.evaluation.statistics import (
     bootstrap,

@@ -1,3 +1,5 @@
+"""quality/duplicates.py: equal and nearly equal texts."""
+
 import random
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""quality/text_faults.py: what is wrong with a text, and what is not."""
+
 import time
 
 import pyarrow as pa

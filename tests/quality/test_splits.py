@@ -1,3 +1,5 @@
+"""quality/splits.py: a split is a function of seed and group alone."""
+
 import numpy as np
 import pyarrow as pa
 import pytest

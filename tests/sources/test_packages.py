@@ -1,4 +1,4 @@
-"""package_index.py and cache.py: archives by pip, with pip's own index and hash checks, offline here."""
+"""package_index.py and download_cache.py: archives by pip, with pip's own index and hash checks, offline here."""
 
 import hashlib
 

@@ -8,7 +8,7 @@ pytestmark = pytest.mark.slow
 
 EDITS = {
     "reporting/charts.py": {"validate", "report"},
-    "evaluation/metrics.py": {"evaluate"},  # and report by the outputs that this changes
+    "evaluation/classification_metrics.py": {"evaluate"},  # and report by the outputs that this changes
     "tasks/classification/score.py": {"evaluate"},
     "engine/optimizer.py": {"train"},
     "sources/delimited.py": {"fetch"},

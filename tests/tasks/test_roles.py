@@ -13,7 +13,7 @@ WORDS = re.compile(
     re.IGNORECASE,
 )
 LABELS = re.compile(r"\b(labels?|num_labels|classes)\b")
-SHARED = ("evaluation/metrics.py", "evaluation/calibration.py")  # formulas that several tasks share
+SHARED = ("evaluation/classification_metrics.py", "evaluation/calibration.py")  # formulas that several tasks share
 ROOMS = ("comparison", "evaluation", "registry", "reporting", "review", "sweeps", "cli")
 
 

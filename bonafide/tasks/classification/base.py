@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bonafide.pretrained.verdicts import once
+from bonafide.pretrained.dry_run_cache import once
 from bonafide.project.errors import InputError
 
 HEAD = "SEQUENCE_CLASSIFICATION"

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from bonafide.datasets.ragged import pack
 from bonafide.pretrained import tokenizer
-from bonafide.pretrained.verdicts import once
+from bonafide.pretrained.dry_run_cache import once
 from bonafide.project.arrays import Arrays, Ints, Metrics
 from bonafide.project.errors import InputError
 from bonafide.project.files import write_json

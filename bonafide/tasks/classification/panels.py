@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from bonafide.evaluation.calibration import reliability
+from bonafide.evaluation.classification_metrics import by_class, from_sums
 from bonafide.evaluation.estimates import Sums
-from bonafide.evaluation.metrics import by_class, from_sums
 from bonafide.evaluation.panels import Panel
 from bonafide.evaluation.slices import Named, number_names
 from bonafide.project.arrays import Floats, Ints

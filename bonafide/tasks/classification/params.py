@@ -6,8 +6,8 @@ from pydantic import Field
 
 from bonafide.params import sections
 from bonafide.params.pins import typed
-from bonafide.params.recipe import Recipe as Train
 from bonafide.params.sections import Count, Name, refuse_repeated
+from bonafide.params.training import Recipe as Train
 
 __all__ = ["Evaluate", "Task", "Tokenize", "Train", "Validate"]
 

@@ -1,12 +1,12 @@
-"""How a classifier is measured; the formulas are bonafide.evaluation.metrics."""
+"""The metrics of a classifier (declare new ones here); the formulas are evaluation.classification_metrics."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from bonafide.evaluation.metrics import from_sums
-from bonafide.evaluation.metrics import row_sums as sums_of
+from bonafide.evaluation.classification_metrics import from_sums
+from bonafide.evaluation.classification_metrics import row_sums as sums_of
 from bonafide.project.arrays import Floats, Ints
 from bonafide.protocol import Facts, Metric, Outputs, Targets
 
@@ -38,7 +38,7 @@ def comparable(outputs: Outputs, settings: Facts) -> tuple[Outputs, Facts]:
 
 
 def row_sums(targets: Targets, outputs: Outputs, settings: Facts) -> Floats:
-    """The sums of bonafide.evaluation.metrics, (n, 3k + 2 + bins), from labels (n,) and class probabilities (n, k)."""
+    """The sums of evaluation.classification_metrics, (n, 3k + 2 + bins), from labels (n,) and probabilities (n, k)."""
     check(outputs, settings["labels"])
     return sums_of(class_indices(targets, settings["labels"]), outputs, settings["calibration_bins"])
 

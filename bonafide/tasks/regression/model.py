@@ -1,4 +1,4 @@
-"""Linear regression: prediction = w x + b on standardised features.
+"""Linear regression's model: prediction = w x + b on standardised features; least squares, save and load.
 
 The target is standardised too, or its logarithm is, so that learning rate, loss and tolerance have no unit. A saved
 model is `model.safetensors` (`weight` (d,), `bias` (1,), float64) and `config.json` (what the features and the target

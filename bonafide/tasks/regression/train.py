@@ -1,4 +1,4 @@
-"""Fit a linear model by gradient descent or in closed form."""
+"""Fit a linear model: gradient descent with its update formulas (plain or Nesterov), or the closed form."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace

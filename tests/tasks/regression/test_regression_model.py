@@ -1,4 +1,4 @@
-"""bonafide/tasks/regression/model.py: gradient descent is the essay's, is the closed form in the end, and says so."""
+"""regression/train.py and model.py: gradient descent is the essay's, is the closed form in the end, and says so."""
 
 import itertools
 import json

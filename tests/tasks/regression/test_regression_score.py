@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 from threadpoolctl import threadpool_limits
 
+from bonafide.project.paths import MODEL as MODEL_FOLDER
 from bonafide.protocol import Split
 from bonafide.tasks.regression import baselines, encode, model, panels, score
 from bonafide.tasks.regression import train as training
@@ -77,6 +78,12 @@ def test_one_row_and_equal_values_give_finite_metrics():
         assert measure(answers, answers)["r2"] == 0
 
 
+@pytest.fixture
+def saved():
+    model.save(MODEL_FOLDER, MODEL)
+
+
+@pytest.mark.usefixtures("saved")
 def test_baselines_are_fitted_on_train_and_measured_alike():
     found = baselines.predict(WHOLE, PARAMS)
     assert set(found) == {system.name for system in baselines.BASELINES} == {"mean", "closed_form", "boosting"}
@@ -87,6 +94,7 @@ def test_baselines_are_fitted_on_train_and_measured_alike():
     assert quality["closed_form"] < quality["boosting"] < quality["mean"]
 
 
+@pytest.mark.usefixtures("saved")
 def test_baselines_do_not_depend_on_threads():
     with threadpool_limits(1):
         one = baselines.predict(WHOLE, PARAMS)

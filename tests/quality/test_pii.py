@@ -1,3 +1,5 @@
+"""quality/pii.py: personal data is found, counted and masked."""
+
 import random
 import time
 

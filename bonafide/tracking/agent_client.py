@@ -20,7 +20,7 @@ FOLDER = Path(".bonafide")  # relative: a socket's path has at most 107 bytes
 LOG = FOLDER / "tracking.log"
 
 
-class Agent:
+class AgentClient:
     """A connection to the process that delivers; it may break at any time, and the record is kept then."""
 
     def __init__(self, record: Record) -> None:

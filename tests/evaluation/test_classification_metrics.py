@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
 from bonafide.evaluation.calibration import reliability
-from bonafide.evaluation.metrics import bin_of, from_sums, per_class, row_sums
+from bonafide.evaluation.classification_metrics import bin_of, from_sums, per_class, row_sums
 from bonafide.project.randomness import generator
 
 

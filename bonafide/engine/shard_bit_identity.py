@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bonafide.engine.recipe import partition_by_tokens
+from bonafide.engine.hyperparameters import partition_by_tokens
 from bonafide.engine.shard_context import tree_sum
 from bonafide.project.arrays import Ints
 from bonafide.project.errors import InputError

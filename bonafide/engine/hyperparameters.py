@@ -1,4 +1,4 @@
-"""A training's hyperparameters, and what each step takes and yields, as pure functions of numbers."""
+"""Hyperparameters, the learning rate schedule, and how a batch is cut into shards: pure functions of numbers."""
 
 from dataclasses import dataclass
 
