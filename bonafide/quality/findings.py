@@ -56,7 +56,8 @@ def verdict(rows: int, quarantined: int, checks: Sequence[Check]) -> str:
     broken = sum(not check.passed for check in checks)
     if broken:
         return f"The data do not pass: {broken} of {len(checks)} expectations are broken."
-    return f"The data pass: {rows - quarantined:,} of {rows:,} rows go on, {quarantined:,} are set aside."
+    aside = f"{quarantined:,} {'is' if quarantined == 1 else 'are'} set aside"
+    return f"The data pass: {rows - quarantined:,} of {rows:,} rows go on, {aside}."
 
 
 def page(facts: Facts, rows: Rows) -> str:

@@ -62,13 +62,15 @@ def expectations(task: Task, limits: Validate) -> list[Expectation]:
         expect("the columns are there", "table_columns_to_match_set", column_set=[*task.columns], exact_match=False)
     ]
     for name, kind in task.columns.items():
-        found.append(expect(f"every row has a {name}", "column_values_to_not_be_null", column=name, **mostly))
+        found.append(expect(f"no value of {name} is missing", "column_values_to_not_be_null", column=name, **mostly))
         if kind == "number":
             low, high = limits.ranges.get(name, (-LARGEST, LARGEST))
-            span = f"every {name} is from {low:g} to {high:g}" if name in limits.ranges else f"every {name} is finite"
+            span = f"from {low:,.15g} to {high:,.15g}" if name in limits.ranges else "finite"
             between: dict[str, Any] = {"column": name, "min_value": low, "max_value": high}
-            found.append(expect(f"{name} holds numbers", "column_values_to_be_of_type", column=name, type_="float64"))
-            found.append(expect(span, "column_values_to_be_between", **between, **mostly))
+            found.append(
+                expect(f"values of {name} are numbers", "column_values_to_be_of_type", column=name, type_="float64")
+            )
+            found.append(expect(f"values of {name} are {span}", "column_values_to_be_between", **between, **mostly))
     return found
 
 
