@@ -30,7 +30,6 @@ POLL_SECONDS = 0.2
 
 def main() -> None:
     """Serve the listening socket with the number argv[1] until the process argv[2] has ended; argv[3] is its path."""
-    os.setsid()  # a terminal's Ctrl-C is for the stage, which has something to tell then
     listener, owner, path = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]), Path(sys.argv[3])
     while is_called(listener, owner) or last_call(listener, path):
         with listener.accept()[0] as connection:

@@ -98,7 +98,8 @@ def connect() -> socket.socket:
             (os.POSIX_SPAWN_OPEN, 1, str(LOG), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644),
             (os.POSIX_SPAWN_DUP2, 1, 2),  # what waits for the end of a stage's output does not wait for the agent
         ]
-        os.posix_spawn(sys.executable, command, os.environ, file_actions=streams)
+        # in a session of its own: a terminal's Ctrl-C is for the stage, which has something to tell then
+        os.posix_spawn(sys.executable, command, os.environ, file_actions=streams, setsid=True)
         return _dial(path)
 
 

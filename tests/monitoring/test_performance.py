@@ -183,7 +183,7 @@ def test_no_steps_leave_no_trace_and_cost_nothing(tmp_path):
 @pytest.mark.slow
 def test_profiling_prints_nothing(tmp_path):
     script = (
-        "from pathlib import Path; from bonafide.monitoring.profiler import Profiler as P; P(1, 1, Path('t')).step()"
+        "from pathlib import Path; from bonafide.monitoring.profiler import Profiler as P; P(1, 1, Path('t.gz')).step()"
     )
     environment = {name: value for name, value in os.environ.items() if name != "KINETO_LOG_LEVEL"}
     environment["PYTHONPATH"] = os.pathsep.join(sys.path)

@@ -151,7 +151,7 @@ def test_commands_answer_and_do_so_from_a_folder_below(project):
     assert bonafide(project, "verify", "--json")["verdict"] == "sound"
     assert "Nothing would run.\n" in bonafide(project, "plan", below="data")
     assert bonafide(project, "sync", "HEAD", "--json", below="data/raw")["there"] == ["HEAD"]
-    assert bonafide(project, "compare", "HEAD", "--json", below="lab")["verdict"]["outcome"] == "equivalent"
+    assert bonafide(project, "compare", "HEAD", "--json", below="bonafide/cli")["verdict"]["outcome"] == "equivalent"
     (run,) = [tags["stage.report.run"] for tags in tracked(project) if tags.get("dvc.experiment") == "none"]
     assert bonafide(project, "compare", run, "main", "--json")["verdict"]["outcome"] == "equivalent"
 
@@ -159,13 +159,15 @@ def test_commands_answer_and_do_so_from_a_folder_below(project):
 @pytest.mark.slow
 def test_a_sweep_runs_and_champions_come_and_go(project):
     facts = bonafide(project, "sweep", "-S", "train.learning_rate=0.01", "--json", below="data")
-    assert [point["status"] for point in facts["points"]] == ["finished"]
-    swept = facts["points"][0]["experiment"]
+    assert [point["status"] for point in facts["trials"]] == ["finished"]
+    swept = facts["trials"][0]["experiment"]
     for version, revision in (("1", "HEAD"), ("2", swept)):
         reason = ("--force", "--reason", "a test") if version == "2" else ()
         assert bonafide(project, "promote", revision, *reason, "--json")["version"] == version
-    served = "from lab import champions, serving\nwith champions.open_registry('sentiment', 'sentiment') as r:"
-    command = [sys.executable, "-c", f"{served} print(serving.prepare(r)[1]['version'])"]
+    served = (
+        "from bonafide.registry import champions, server\nwith champions.open_registry('sentiment', 'sentiment') as r:"
+    )
+    command = [sys.executable, "-c", f"{served} print(server.prepare(r)[1]['version'])"]
     assert project.run(*command).stdout == "2\n"
     assert bonafide(project, "rollback", "--json", below="data")["version"] == "1"
 
@@ -198,7 +200,7 @@ def test_in_a_worktree_all_is_as_in_the_first(project, tmp_path):
 @pytest.mark.slow
 def test_dvc_may_stand_at_the_repositorys_top(project, tmp_path):
     top = tmp_path / "repository"
-    shutil.copytree(project.folder.parents[1], top, symlinks=True)
+    shutil.copytree(project.folder.parents[1], top, symlinks=True, ignore=shutil.ignore_patterns("tracking.*"))
     moved = object.__new__(Project)
     moved.folder = top / INSIDE
     for name in (".dvc", ".dvcignore"):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -38,7 +39,9 @@ def original(tmp_path_factory):
 def project(original, tmp_path, monkeypatch):
     """A copy of it to damage, in which we are."""
     copy = object.__new__(Project)
-    copy.folder = shutil.copytree(original.folder, tmp_path / "clone", symlinks=True)
+    copy.folder = shutil.copytree(
+        original.folder, tmp_path / "clone", symlinks=True, ignore=shutil.ignore_patterns("tracking.*")
+    )
     monkeypatch.chdir(copy.folder)
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     return copy
@@ -122,7 +125,7 @@ def test_a_damaged_lock_is_named_and_one_command_brings_it_back(project):
         text[: text.index("md5: ") + 9]: "",
         text[: text.index("size: ") + 5]: "",
         text[: text.index("  report:")]: "report",
-        text.replace("size: 48", "size:", 1).replace("    - path: bonafide/__init__.py\n", "    - {}\n", 1): "",
+        re.sub(r"size: \d+", "size:", text, count=1).replace("    - path: bonafide/params\n", "    - {}\n", 1): "",
         text.replace(
             "    - path: models/model\n      hash: md5\n      md5: ", "    - path: models/model\n      md5: 0", 1
         ): "",
@@ -145,7 +148,7 @@ def test_code_and_params_out_of_step_are_named(project):
     path.write_text(path.read_text().replace("text i", "text j", 1))
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # DVC itself looks no further
     project.set(train__learning_rate=0.003)
-    stages = {stage for kind, what, stage in found() if (kind, what) == ("out of step", "bonafide/datasets/ragged.py")}
+    stages = {stage for kind, what, stage in found() if (kind, what) == ("out of step", "bonafide/datasets")}
     assert stages == {"tokenize", "train", "evaluate"}
     assert ("out of step", "train.learning_rate", "train") in found()
 
@@ -212,7 +215,7 @@ def test_the_previous_commit_is_reproduced_and_nothing_of_the_workspace_is_used_
 def test_a_hidden_input_is_named_by_the_first_stage_that_differs(project, tmp_path):
     stage = Path("stages/validate.py")
     code = stage.read_text()
-    anchor = '        "validate/rows": facts["rows"],\n'
+    anchor = "        **found.metrics,\n"
     assert code.count(anchor) == 1
     stage.write_text(
         "import os\n" + code.replace(anchor, f'{anchor}        "hidden": os.path.exists(".hidden") + 0.0,\n')
@@ -224,7 +227,7 @@ def test_a_hidden_input_is_named_by_the_first_stage_that_differs(project, tmp_pa
     done = bonafide(project, "reproduce")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Different: validate is the first stage to differ in a clean clone" in done.stdout
-    assert "  reports/validate.json: hidden 1.0 → 0.0\n" in done.stdout
+    assert "  reports/validate.json: validate/hidden 1.0 → 0.0\n" in done.stdout
     assert "The environment does not explain it" in done.stdout
     shutil.rmtree(done.stdout.split()[-1].rstrip("."))
 

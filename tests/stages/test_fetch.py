@@ -127,7 +127,9 @@ def test_the_same_input_gives_the_same_bytes_anywhere(params, tmp_path, monkeypa
     for name in ("table.csv", "tiny"):
         shutil.move(name, there / name)
     monkeypatch.chdir(there)
-    code = f"import sys; from stages.fetch import fetch; from bonafide.params.sections import *; fetch({params!r})\n"
+    code = "import sys; from stages.fetch import fetch; from bonafide.params.sections import *; "
+    code += "from bonafide.params.training import Recipe; from bonafide.tasks.classification.params import *; "
+    code += f"fetch({params!r})\n"
     code += "assert 'great_expectations' not in sys.modules\n"  # 2 s; torch tries the base model out
     environment = {"PYTHONHASHSEED": "7", "TZ": "Asia/Shanghai", "LC_ALL": "C", "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", code], env=os.environ | environment, check=True)

@@ -191,7 +191,7 @@ def test_a_training_killed_at_a_random_moment_ends_in_the_same_bytes(tokenized, 
         running = start(project, REPRO, BONAFIDE_FAULT=kind)
         assert running.process.wait(120) != 0, running.said()
     else:
-        project.set(train__processes=2 if kind == "worker" else 1)
+        project.set(machine__processes=2 if kind == "worker" else 1)
         running = kill_some_time(project, kind, reference, chance)
     newest = [step_of(path) for path in checkpoints(project)[-1:]]
     output = finish(project, reference, lock=kind != "worker")
@@ -236,7 +236,7 @@ def test_sigterm_saves_within_5_s_and_the_next_run_goes_on(stopped, reference, t
 def test_sigterm_to_two_processes_saves_too(tokenized, reference, tmp_path):
     """The launcher passes the signal on and ends with 143; one process finishes what two have begun."""
     project = copy(tokenized, tmp_path / "clone")
-    project.set(train__processes=2)
+    project.set(machine__processes=2)
     running = start(project, STAGE)
     trains(project, running)
     running.process.terminate()
@@ -291,14 +291,14 @@ def test_other_params_do_not_use_the_checkpoint(stopped, tokenized, reference, t
 def test_the_number_of_processes_shapes_nothing(tokenized, reference, tmp_path, processes):
     """2 and 4 processes give the bytes of one."""
     project = copy(tokenized, tmp_path / "clone")
-    project.set(train__processes=processes)
+    project.set(machine__processes=processes)
     finish(project, reference, lock=False)
 
 
 def test_two_processes_killed_are_finished_by_one(tokenized, reference, tmp_path):
     """`kill -9` of dvc, launcher and workers at once."""
     project = copy(tokenized, tmp_path / "clone")
-    project.set(train__processes=2)
+    project.set(machine__processes=2)
     running = start(project, REPRO)
     trains(project, running)
     time.sleep(0.5)
@@ -325,7 +325,7 @@ def is_alive(process: psutil.Process) -> bool:
 def test_a_killed_worker_is_started_again(tokenized, reference, tmp_path):
     """`kill -9` of rank 1, then of rank 0: both are named, all go on from a checkpoint, the bytes are the same."""
     project = copy(tokenized, tmp_path / "clone")
-    project.set(train__processes=2)
+    project.set(machine__processes=2)
     running = start(project, REPRO)
     trains(project, running)
     running.stages()["1"].kill()

@@ -72,7 +72,7 @@ def tokenized(tmp_path_factory):
     project.write_table(table)
     project.tiny([row["text"] for row in table])
     project.set(threads=1, train__epochs=4, train__batch_size=8, train__patience=1000)
-    project.set(train__exact=False, train__sharding="full", train__processes=2)
+    project.set(train__exact=False, train__sharding="full", machine__processes=2)
     project.save_often()
     project.commit()
     project.repro("tokenize", DVC_NO_ANALYTICS="1")
@@ -197,11 +197,11 @@ def test_another_number_of_processes_ends_it(tokenized, tmp_path, first, then):
     """Without dropout, whose chance is a function of the part of a batch, to the weights of an unsharded one, fp32."""
     project, alone = copy(tokenized, tmp_path / "clone"), copy(tokenized, tmp_path / "alone")
     for each in (project, alone):
-        each.set(train__dropout=0, train__processes=first)
-    alone.set(train__sharding="none", train__processes=1, train__precision="fp32")
+        each.set(train__dropout=0, machine__processes=first)
+    alone.set(train__sharding="none", machine__processes=1, train__precision="fp32")
     run(alone)
     newest = stop(project, first)
-    project.set(train__processes=then)
+    project.set(machine__processes=then)
     assert went_on_from(run(project)) == [newest]
     one, other = weights(project), weights(alone)
     assert one.keys() == other.keys()

@@ -13,6 +13,7 @@ import pytest
 
 from bonafide.params.load import load_params
 from bonafide.project.files import sha256
+from bonafide.project.paths import MODEL
 from bonafide.protocol import Split
 from bonafide.quality.rows import split_rows
 from bonafide.sources.columns import arrange
@@ -107,6 +108,7 @@ def check_learned(recipe, tables):
     examples = {name: encode.encode(rows, processor, None)[0] for name, rows in tables.items()}
     fitted, history = training.fit(recipe.train, examples, encode.as_json(processor))
     assert history[-1]["step"] <= 500
+    model.save(MODEL, fitted)
     values = {
         name: by_split["test"]
         for name, by_split in baselines.predict(
