@@ -36,6 +36,7 @@ from bonafide.engine.engine import Engine
 from bonafide.engine.hyperparameters import Recipe
 from bonafide.engine.process_group import ProcessGroup
 from bonafide.monitoring.performance import flops_per_token, matrix_rate
+from bonafide.tasks.classification import train as classifier
 
 SIZES = {"minilm": (384, 6, 12, 1536), "bert-base": (768, 12, 12, 3072)}  # width, layers, heads, inner width
 WORDS, SHORTEST, LONGEST, WARMUP = 30_522, 16, 512, 4
@@ -85,11 +86,6 @@ def build(shape: tuple[int, int, int, int]) -> Any:
     return AutoModelForSequenceClassification.from_config(config)
 
 
-def loss(outputs: Any, batch: Any) -> torch.Tensor:
-    """Cross-entropy of each text, nats."""
-    return torch.nn.functional.cross_entropy(outputs.logits.float(), batch.labels, reduction="none")
-
-
 def measure(model: Any, case: Case, arm: str, steps: int) -> Figures:
     """Train `model`, which stays as it is, for some steps and then for `steps` timed ones."""
     exact, strict = ARMS[arm]
@@ -106,7 +102,7 @@ def measure(model: Any, case: Case, arm: str, steps: int) -> Figures:
         seed=1,
         **rates,
     )
-    engine = Engine(model, texts, loss, recipe, ProcessGroup(exact=exact), lambda _: nullcontext())
+    engine = Engine(model, texts, classifier, recipe, ProcessGroup(exact=exact), lambda _: nullcontext())
     running = engine.steps()
     first, *_ = [float(next(running).loss) for _ in range(WARMUP)]
     wait(model)

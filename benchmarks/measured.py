@@ -107,7 +107,7 @@ def f1_macro(model: Any, tokens: Tokens, processor: Any) -> float:
     for batch in loader:
         logits = model(**{name: batch[name].to(model.device) for name in ("input_ids", "attention_mask")}).logits
         parts.append(logits.double().softmax(dim=-1).cpu().numpy())
-    return validation_metrics(tokens.labels, np.concatenate(parts))["f1_macro"]
+    return validation_metrics(tokens, np.concatenate(parts))["f1_macro"]
 
 
 def peak_mb(device: str) -> float:

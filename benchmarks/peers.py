@@ -163,7 +163,7 @@ def engine(job: Job, exact: bool, **changed: Any) -> Any:  # noqa: FBT001 - the 
     wanted: dict[str, Any] = {known.name: getattr(job.recipe, known.name, None) for known in fields(Recipe)}
     own = {"epochs": epochs, "exact": exact, "seed": job.seed, "gradient_accumulation_steps": job.recipe.accumulation}
     recipe = Recipe(**wanted | own | changed)
-    running = Engine(model, tokens, training.loss, recipe, world, lambda _: nullcontext())
+    running = Engine(model, tokens, training, recipe, world, lambda _: nullcontext())
     gc.freeze()
     for step in islice(running.steps(), job.steps):
         if world.rank == 0:

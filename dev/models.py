@@ -185,8 +185,8 @@ def walk(case: str, **recipe: Any) -> Found:
         return Found(case, LATE if TOKENIZED.exists() else REFUSED, str(refusal).removeprefix("base model: "))
     (how, why), most = batches(), positions(BASE_MODEL, classifier.HEAD, zoo.POSITIONS)
     given = {split: stock(split, most, 1 if how == ALONE else 5) for split in ("validation", "test")}
-    labels = ragged.read_tokens(TOKENIZED / "validation").labels
-    loss = training.validation_metrics(labels, given["validation"])["log_loss"]
+    validation = ragged.read_tokens(TOKENIZED / "validation")
+    loss = training.validation_metrics(validation, given["validation"])["log_loss"]
     apart = [float(np.abs(found[split] - given[split]).max()) for split in given]
     return Found(case, how, why, max(*apart, abs(loss - validated["log_loss"])), float(given["test"].std(axis=0).max()))
 

@@ -13,6 +13,7 @@ from bonafide.datasets.ragged import Tokens
 from bonafide.engine.engine import Engine
 from bonafide.engine.hyperparameters import Recipe
 from bonafide.engine.process_group import ProcessGroup
+from bonafide.tasks.classification import train as classifier
 
 WORDS, CLASSES = 120, 3
 NAMES = {
@@ -118,13 +119,9 @@ def random_tokens(n, seed=0, longest=20, words=WORDS):
     return build_tokens(np.random.default_rng(seed + 100).integers(2, longest, n), seed, words)
 
 
-def cross_entropy(outputs, batch):
-    return torch.nn.functional.cross_entropy(outputs.logits.float(), batch.labels, reduction="none")
-
-
 def build_engine(model, tokens, group=None, **changes):
     recipe = replace(RECIPE, **changes)
-    return Engine(model, tokens, cross_entropy, recipe, group or ProcessGroup(), lambda _: nullcontext())
+    return Engine(model, tokens, classifier, recipe, group or ProcessGroup(), lambda _: nullcontext())
 
 
 def checkpoint_activations(model):

@@ -53,6 +53,10 @@ class Tokens:
         """What the loss of each text is a mean over, (n,): its one label."""
         return np.ones(len(self), dtype=np.int64)
 
+    def take(self, rows: Sequence[int] | Ints) -> "Tokens":
+        """Texts `rows` alone, in that order."""
+        return pack(self.some(rows), self.labels[list(rows)], self.ids[list(rows)].tolist())
+
     def some(self, rows: Sequence[int] | Ints) -> list[list[int]]:
         """The token ids of texts `rows`."""
         return [self.input_ids[self.offsets[row] : self.offsets[row + 1]].tolist() for row in rows]

@@ -44,9 +44,9 @@ class ActivationCache:
         for part in (*self.embeddings, *self.layers):
             part.forward = partial(self._skip, part, part.forward)
 
-    def add_to(self, tokens: Tokens) -> Tokens:
+    def add_to(self, tokens: Any) -> Any:
         """The texts with their prefix activations; without, where too large or no replacement for the layers."""
-        if not self.layers:
+        if not self.layers or not isinstance(tokens, Tokens):
             return tokens
         self.model.eval()
         size = 4 * self.model.config.hidden_size * int(self._tokens_read(tokens).offsets[-1])

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from bonafide.datasets.ragged import Tokens
 from bonafide.engine.activation_cache import ActivationCache
 from bonafide.engine.dropout import replace_dropout
 from bonafide.engine.grad_overlap import GradOverlap, mostly_trained
@@ -25,11 +24,10 @@ from bonafide.engine.process_group import ProcessGroup
 from bonafide.engine.shard_bit_identity import try_sharing_a_pass
 from bonafide.engine.shard_context import ShardContext, tree_sum
 from bonafide.forward.batch import Batch
-from bonafide.forward.packing import make_batch, try_packing
+from bonafide.forward.network import Examples, Network
 from bonafide.project.arrays import Ints
 from bonafide.project.randomness import generator
 
-Loss = Callable[[Any, Batch], torch.Tensor]  # a model's outputs on a batch: the sum of each example's losses, (n,)
 Timer = Callable[[str], AbstractContextManager[None]]  # times a phase: with timer("optimizer"): ...
 
 
@@ -42,15 +40,16 @@ class Engine:
     """
 
     def __init__(
-        self, model: Any, tokens: Tokens, loss: Loss, recipe: Recipe, group: ProcessGroup, timer: Timer
+        self, model: Any, examples: Examples, task: Network, recipe: Recipe, group: ProcessGroup, timer: Timer
     ) -> None:
         """Make the model take packed batches, and shards in one pass, where it can; `describe` says why it does not."""
-        self.model, self.tokens, self.loss = model, tokens, loss
-        self.units = tokens.units
-        """What each example's sum of losses is of, (n,): a step's loss is the sum of sums over the sum of units."""
+        self.model, self.task = model, task
+        self.given = examples
+        self.examples = self.inputs = task.at_epoch(examples, recipe.seed, 1)
+        """Of the present epoch: `examples` as batches and shards are cut, `inputs` as the model reads them."""
         self.recipe, self.group, self.timer = recipe, group, timer
         self.device = next(model.parameters()).device
-        self.padding_reason = try_packing(model)
+        self.padding_reason = task.enable(model)
         """Why batches are padded; empty where they are packed."""
         self.packed = not self.padding_reason
         self.shards = recipe.shards if recipe.exact else group.size * recipe.gradient_accumulation_steps
@@ -59,7 +58,7 @@ class Engine:
         self.separation_reason = "" if self.packed else "padded rows depend on the longest text"
         """Why each shard has a pass of its own where sums must be exact; empty where several share one."""
         self.optimizer: Optimizer = self._prepare_model()
-        self.steps_per_epoch = -(-len(tokens) // recipe.batch_size)
+        self.steps_per_epoch = -(-len(examples) // recipe.batch_size)
 
     def _prepare_model(self) -> Optimizer:
         """Patch the model: gradients written in place, frozen layers cached, trained weights in one flat vector."""
@@ -72,7 +71,7 @@ class Engine:
         if unmanaged and context.exact:
             self.separation_reason = f"{unmanaged[0]} holds weights beside modules"
         self.activation_cache = ActivationCache(model, packed=self.packed)
-        self.inputs = self.activation_cache.add_to(self.tokens)
+        self.inputs = self.activation_cache.add_to(self.examples)
         self.optimizer = optimizer = FlatAdamW(model, self.recipe.weight_decay)
         self.reduce_buffer, self.loss_slot = optimizer.reduce_buffer, optimizer.loss_slot
         if self.matmul.dtype != torch.float32:
@@ -89,7 +88,7 @@ class Engine:
         if self.packed or is_cuda:  # autocast to bf16 is worth it on a CPU in packed batches only
             policy.dtype = matmul_dtype(self.recipe.precision, is_cuda=is_cuda)
         if self.context.exact:
-            rows = round(self.tokens.lengths.mean() * self.recipe.batch_size)
+            rows = round(self.examples.lengths.mean() * self.recipe.batch_size)
             policy.min_invariant_rows = find_min_invariant_rows(self.model, rows, overlap, policy.dtype)
         return policy
 
@@ -111,18 +110,25 @@ class Engine:
         for number in range(done + 1, last + 1):
             epoch, index = (number - 1) // self.steps_per_epoch + 1, (number - 1) % self.steps_per_epoch
             if index == 0 or not len(order):
-                order = generator(recipe.seed, epoch).permutation(len(self.tokens))
+                order = self._begin_epoch(epoch)
             rows = order[index * recipe.batch_size : (index + 1) * recipe.batch_size]
             loss = self._compute_gradients(rows, int(generator(recipe.seed, epoch, number).integers(2**63)))
             lr = recipe.learning_rate * schedule(number, last, recipe.warmup_ratio)
             with self.timer("optimizer"):
                 self.optimizer.step(lr, recipe.max_grad_norm)
-            tokens = int(self.tokens.lengths[rows].sum())
+            tokens = int(self.examples.lengths[rows].sum())
             yield Step(epoch, number, last, loss, lr, tokens, ends_epoch=index + 1 == self.steps_per_epoch)
+
+    def _begin_epoch(self, epoch: int) -> Ints:
+        """The order of an epoch's examples, which are cut or masked for it."""
+        anew = self.task.at_epoch(self.given, self.recipe.seed, epoch)
+        self.inputs = anew if self.inputs is self.examples else self.inputs  # or with what the frozen layers give
+        self.examples = anew
+        return generator(self.recipe.seed, epoch).permutation(len(anew))
 
     def _compute_gradients(self, rows: Ints, rng_key: int) -> torch.Tensor:
         """Leave the gradient of the mean loss of texts `rows` in the parameters; return the loss."""
-        ordered, shard_offsets = partition_by_tokens(rows, self.tokens.lengths, self.shards)
+        ordered, shard_offsets = partition_by_tokens(rows, self.examples.lengths, self.shards)
         own = self.shards // self.group.size
         alone = self.separation_reason and self.recipe.exact
         per_pass = 1 if alone else own // self.recipe.gradient_accumulation_steps
@@ -142,8 +148,9 @@ class Engine:
         """The reduce buffer after one pass over the shards that `shard_offsets` cuts out of a step's texts."""
         with self.timer("data"):
             rows = ordered[shard_offsets[0] : shard_offsets[-1]]
-            batch = make_batch(self.inputs, rows, self.model) if len(rows) else None  # a last batch may have few texts
-            offsets, units = (shard_offsets - shard_offsets[0]).tolist(), int(self.units[ordered].sum())
+            few = not len(rows)  # of a last batch some processes may have none
+            batch = None if few else self.task.collate(self.inputs, rows, self.model)
+            offsets, units = (shard_offsets - shard_offsets[0]).tolist(), int(self.examples.units[ordered].sum())
         with self.timer("forward and backward"):
             torch.manual_seed(rng_key + first_shard)  # for randomness other than nn.Dropout's, as OPT's
             with (
@@ -167,4 +174,4 @@ class Engine:
         self.model.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.matmul.dtype == torch.bfloat16):
             outputs = self.model(**batch.inputs)
-        return self.loss(outputs, batch)
+        return self.task.loss(outputs, batch)  # type: ignore[no-any-return]

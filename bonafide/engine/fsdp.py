@@ -21,7 +21,6 @@ from bonafide.engine.matmul_policy import MatmulPolicy
 from bonafide.engine.optimizer import MOMENTS, State, decayed
 from bonafide.engine.process_group import ProcessGroup, lost_peer_errors
 from bonafide.forward.packed_attention import layers
-from bonafide.forward.packing import make_batch
 from bonafide.project.arrays import Ints
 
 
@@ -74,7 +73,6 @@ class ShardedEngine(Engine):
     def _prepare_model(self) -> RowsAdamW:
         """Shard the model; ValueError where there is no list of layers to shard. Autograd keeps the gradients."""
         self.activation_cache = ActivationCache(self.model, packed=False)  # its forwards would be collectives
-        self.inputs = self.tokens
         decays = decayed(self.model)
         low = self.recipe.precision == "bf16" and torch.cuda.is_available()  # on CPUs all is fp32
         shard_model(self.model, self.group, torch.bfloat16 if low else torch.float32)
@@ -85,11 +83,12 @@ class ShardedEngine(Engine):
 
     def _compute_gradients(self, texts: Ints, rng_key: int) -> torch.Tensor:
         """Leave our rows of the gradient of the mean loss of `texts` in `trained`; return that loss, the whole one."""
-        ordered, offsets = partition_by_tokens(texts, self.tokens.lengths, self.shards)
+        ordered, offsets = partition_by_tokens(texts, self.examples.lengths, self.shards)
+        units = int(self.examples.units[ordered].sum())
         first = self.group.rank * self.recipe.gradient_accumulation_steps
         with lost_peer_errors():
             losses = [
-                self._run_shard(ordered, offsets[shard : shard + 2], rng_key, shard)
+                self._run_shard(ordered, offsets[shard : shard + 2], units, rng_key, shard)
                 for shard in range(first, first + self.recipe.gradient_accumulation_steps)
             ]
         for name, p in self.parameters.items():
@@ -98,15 +97,15 @@ class ShardedEngine(Engine):
         with self.timer("reduce"):
             return self.group.all_reduce(torch.stack(losses).sum())
 
-    def _run_shard(self, ordered: Ints, offsets: Ints, rng_key: int, shard: int) -> torch.Tensor:
+    def _run_shard(self, ordered: Ints, offsets: Ints, units: int, rng_key: int, shard: int) -> torch.Tensor:
         """As an engine's pass; a process without texts runs the first one, for its collectives, and adds zeros."""
         texts = ordered[offsets[0] : offsets[-1]]
         with self.timer("data"):
-            batch = make_batch(self.tokens, texts if len(texts) else ordered[:1], self.model)
+            batch = self.task.collate(self.inputs, texts if len(texts) else ordered[:1], self.model)
         with self.timer("forward and backward"):
             torch.manual_seed(rng_key)
             with self.context.shards(batch.lengths, [0, len(batch.lengths)], rng_key, shard):
-                loss = self._losses(batch).sum() * (len(texts) > 0) / len(ordered)
+                loss = self._losses(batch).sum() * (len(texts) > 0) / units
                 loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 

@@ -21,7 +21,7 @@ EXTRA_TEXTS = (0, 1, 3)  # of each try beside two for each shard
 def try_sharing_a_pass(engine: Any) -> str:
     """Why each shard of an engine needs a pass of its own, or nothing; finds the weights that a pass uses twice."""
     context, writer, training = engine.context, engine.writer, engine.model.training
-    by_length = np.argsort(engine.tokens.lengths, kind="stable")
+    by_length = np.argsort(engine.examples.lengths, kind="stable")
     try:
         for more in EXTRA_TEXTS if context.exact else EXTRA_TEXTS[:1]:
             places = np.linspace(0, len(by_length) - 1, min(len(by_length), 2 * engine.shards + more)).astype(np.int64)
@@ -39,7 +39,7 @@ def try_sharing_a_pass(engine: Any) -> str:
 
 
 def _has_same_bits(engine: Any, texts: Ints) -> bool:
-    ordered, offsets = partition_by_tokens(texts, engine.tokens.lengths, engine.shards)
+    ordered, offsets = partition_by_tokens(texts, engine.examples.lengths, engine.shards)
     known = None
     while known != engine.writer.shared:  # a pass may show further weights that it uses several times
         known = set(engine.writer.shared)

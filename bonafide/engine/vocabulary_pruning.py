@@ -28,7 +28,7 @@ class PrunedVocabulary:
         self.config: Any = model.config.get_text_config()
         self.padding, self.used = self.config.pad_token_id, np.empty(0, dtype=np.int64)
         table = _sole_table(model)
-        if table is None:
+        if table is None or not splits:
             return
         self.table, self.whole, self.padding_idx = table, table.weight, table.padding_idx
         texts = splits[0]
@@ -48,7 +48,7 @@ class PrunedVocabulary:
         weight.requires_grad_(self.whole.requires_grad)
         self.table.weight, self.table.num_embeddings, self.table.padding_idx = weight, len(weight), padding_idx
 
-    def translate(self, tokens: Tokens) -> Tokens:
+    def translate(self, tokens: Any) -> Any:
         """The same texts in ids of the pruned table."""
         if not len(self.used):
             return tokens

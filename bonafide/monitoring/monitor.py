@@ -26,7 +26,7 @@ class Monitor:
     def __init__(self, engine: Engine, watch: Stopwatch, done: int, profile_steps: int) -> None:
         """Measure what the machine could do at the job's shapes: 0.5 s."""
         width, inner = widths(engine.model.config)
-        mean = round(float(engine.tokens.lengths.mean()) * engine.recipe.batch_size)
+        mean = round(float(engine.examples.lengths.mean()) * engine.recipe.batch_size)
         device = str(next(engine.model.parameters()).device)
         self.shape = (max(1, mean), width, inner)
         self.peak, self.flops = matrix_rate(device, engine.matmul.dtype, *self.shape), computed(engine)
@@ -72,7 +72,7 @@ def widths(config: Any) -> tuple[int, int]:
     """The widths of a layer's input and of the widest within it, as far as a config names them."""
     part = config.encoder if hasattr(config, "encoder") else config.get_text_config()
     width = part.hidden_size
-    found = (getattr(part, name, None) for name in ("intermediate_size", "hidden_dim"))
+    found = (getattr(part, name, None) for name in ("intermediate_size", "hidden_dim", "encoder_ffn_dim"))
     return width, next((inner for inner in found if isinstance(inner, int)), 4 * width)
 
 
@@ -80,8 +80,8 @@ def computed(engine: Engine) -> float:
     """FLOPs a token of what a step computes: cached layers cost nothing, and tokens that no layer reads neither."""
     spared = (
         []
-        if engine.inputs.prefix_activations is None
+        if engine.inputs is engine.examples
         else [*engine.activation_cache.embeddings, *engine.activation_cache.layers]
     )
-    read = float(engine.inputs.offsets[-1] / engine.tokens.offsets[-1])
+    read = float(engine.inputs.lengths.sum() / engine.examples.lengths.sum())
     return read * (flops_per_token(engine.model) - sum(map(flops_per_token, spared)))

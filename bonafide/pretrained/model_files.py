@@ -12,6 +12,11 @@ MAX_HEADER = 100_000_000  # bytes, safetensors' own limit
 CODE = ("auto_map", "custom_pipelines")
 
 
+def is_there(folder: Path) -> bool:
+    """Whether fetch brought a base model; false for `model: null`."""
+    return (folder / "config.json").exists()
+
+
 def check_model(folder: Path) -> str:
     """The architecture (`model_type`) of a safetensors model; raise InputError where it is not to be used."""
     config = read_object(folder / "config.json")

@@ -10,11 +10,11 @@ from bonafide.project.arrays import Metrics
 
 
 class BestEpoch:
-    """The best epoch so far: of the highest metric, and of equal ones the earlier."""
+    """The best epoch so far: by one metric, and of equal ones the earlier."""
 
-    def __init__(self, metric: str) -> None:
+    def __init__(self, metric: str, *, higher_is_better: bool) -> None:
         """Nothing has been offered yet."""
-        self.metric = metric
+        self.metric, self.sign = metric, 1 if higher_is_better else -1
         self.epoch = 0
         self.metrics: Metrics = {}
         self.weights: State = {}
@@ -24,7 +24,7 @@ class BestEpoch:
         self, epoch: int, metrics: Metrics, trained: Mapping[str, torch.Tensor], decide: Callable[[int], int] = int
     ) -> None:
         """Keep a copy of the weights if this epoch is better; processes with a part each `decide` as one."""
-        if decide(not self.metrics or metrics[self.metric] > self.metrics[self.metric]):
+        if decide(not self.metrics or self.sign * (metrics[self.metric] - self.metrics[self.metric]) > 0):
             self.epoch, self.metrics, self.is_saved = epoch, metrics, False
             self.weights = {name: tensor.detach().cpu().clone() for name, tensor in trained.items()}
 

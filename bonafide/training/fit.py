@@ -1,16 +1,13 @@
 """Fit a network with the engine: from tokenized splits and a base model to models/model."""
 
-import json
 import shutil
-from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from filelock import FileLock
 
-from bonafide.datasets import ragged
 from bonafide.datasets.ragged import Tokens
 from bonafide.engine.engine import Engine
 from bonafide.engine.finetuning import choose_trainable, merge_lora
@@ -19,48 +16,23 @@ from bonafide.engine.hyperparameters import Recipe
 from bonafide.engine.optimizer import FlatAdamW, State
 from bonafide.engine.process_group import ProcessGroup
 from bonafide.engine.vocabulary_pruning import PrunedVocabulary
+from bonafide.forward.network import Examples, Network
 from bonafide.monitoring.monitor import Monitor
 from bonafide.monitoring.performance import Stopwatch
 from bonafide.params.sections import Params
-from bonafide.pretrained.padding import separate
-from bonafide.project.arrays import Floats, Ints, Metrics
+from bonafide.project.arrays import Metrics
 from bonafide.project.console import say
 from bonafide.project.dvc_lock import stage_keys
 from bonafide.project.environment import fingerprint
 from bonafide.project.errors import InputError
 from bonafide.project.files import make_readable
-from bonafide.project.paths import BASE_MODEL, MODEL, PARAMS, TOKENIZED
+from bonafide.project.paths import MODEL, PARAMS, TOKENIZED
 from bonafide.project.yaml_files import read_yaml
 from bonafide.training import launch
 from bonafide.training.checkpoints.manager import Checkpoints
 from bonafide.training.checkpoints.sharded import ShardedCheckpoints
 from bonafide.training.saved_model import SavedModelCheck
 from bonafide.training.trainer import Trainer
-
-
-class Network(Protocol):
-    """What a task's model module has for the engine."""
-
-    CRITERION: str
-    """The validation metric that chooses the best epoch; more is better."""
-
-    def build_model(self, source: Path, labels: Sequence[str], dropout: float) -> Any:
-        """The base model with a fresh head."""
-
-    def probe(self, folder: Path) -> list[list[int]]:
-        """Model inputs of some texts of different lengths, to try a model on."""
-
-    def stock(self, folder: Path) -> Any:
-        """A trained model as transformers loads it."""
-
-    def loss(self, outputs: Any, batch: Any) -> Any:
-        """The sum of each example's losses, nats, (n,) fp32, from the model's outputs on a batch."""
-
-    def probabilities(self, model: Any, batch: Any) -> Floats:
-        """What the model says of each text of a batch, (n, classes) float64."""
-
-    def validation_metrics(self, labels: Ints, predictions: Floats) -> Metrics:
-        """Metrics of predictions (n, classes) against labels (n,)."""
 
 
 def fit(task: Network, params: Params, state: Path) -> Metrics:
@@ -118,19 +90,18 @@ def checkpoint_key(params: Params) -> str:
     return f"{stage_keys(read_yaml(PARAMS), 'train')['train'][:32]}-{fingerprint(params.threads)['hash']}{processes}"
 
 
-def prepare(params: Params, task: Network) -> tuple[Any, PrunedVocabulary, Tokens, Tokens]:
+def prepare(params: Params, task: Network) -> tuple[Any, PrunedVocabulary, Examples, Examples]:
     """The model with the words that the texts use, on its device unless that is for its parts, and the splits' ids."""
-    labels = json.loads((TOKENIZED / "labels.json").read_text(encoding="utf-8"))
-    splits = [ragged.read_tokens(TOKENIZED / name) for name in ("train", "validation")]
-    torch.manual_seed(params.seed)  # the head's first weights
-    model = task.build_model(BASE_MODEL, labels, params.train.dropout)
-    separate(model, task.probe(BASE_MODEL))
+    splits = [task.examples(TOKENIZED / name) for name in ("train", "validation")]
+    torch.manual_seed(params.seed)  # fresh weights
+    model = task.build(params)
     model = choose_trainable(model, params.train.trainable, params.train.lora_rank, params.train.frozen_layers)
     if params.train.gradient_checkpointing:
         checkpoint_activations(model)
     if params.train.sharding == "none":
         model.to("cuda" if torch.cuda.is_available() else "cpu")
-    vocabulary = PrunedVocabulary(model, splits, model.config.pad_token_id or 0)
+    texts = [split for split in splits if isinstance(split, Tokens)]  # of others, ids are read beyond the embeddings
+    vocabulary = PrunedVocabulary(model, texts, model.config.get_text_config().pad_token_id or 0)
     tokens, validation = (vocabulary.translate(split) for split in splits)
     return model, vocabulary, tokens, validation
 
@@ -144,7 +115,7 @@ def checkpoint_activations(model: Any) -> None:
 
 
 def build_engine(
-    model: Any, tokens: Tokens, task: Network, params: Params, world: ProcessGroup, watch: Stopwatch
+    model: Any, examples: Examples, task: Network, params: Params, world: ProcessGroup, watch: Stopwatch
 ) -> Engine:
     """The engine for these params; InputError where the architecture cannot do what they ask."""
     names = {field.name for field in fields(Recipe)} - {"seed", "gradient_accumulation_steps"}
@@ -152,12 +123,12 @@ def build_engine(
     recipe = Recipe(**same, seed=params.seed, gradient_accumulation_steps=params.train.accumulation)
     kind = ShardedEngine if params.train.sharding == "full" else Engine
     try:
-        engine = kind(model, tokens, task.loss, recipe, world, watch)
+        engine = kind(model, examples, task, recipe, world, watch)
     except ValueError as error:
         raise InputError(str(error)) from None
     if world.rank == 0:
         say(f"train: {model.config.model_type}: {engine.describe()}")
-    if engine.activation_cache.layers and engine.inputs.prefix_activations is None and world.rank == 0:
+    if engine.activation_cache.layers and engine.inputs is engine.examples and world.rank == 0:
         say("train: each step computes the frozen layers: their output is too large to keep, or cannot be put back in")
     return engine
 

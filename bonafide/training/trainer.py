@@ -5,12 +5,12 @@ import sys
 import time
 from typing import Any, Protocol
 
-from bonafide.datasets.ragged import Tokens
 from bonafide.engine.engine import Engine
 from bonafide.engine.fsdp import ShardedEngine
 from bonafide.engine.hyperparameters import Step
 from bonafide.engine.process_group import lost_peer_errors
 from bonafide.forward.inference import predict_all
+from bonafide.forward.network import Examples, Network
 from bonafide.project.arrays import Metrics
 from bonafide.project.console import say
 from bonafide.project.errors import InputError
@@ -46,15 +46,15 @@ class Trainer:
         self,
         engine: Engine,
         checkpoints: Checkpoints | ShardedCheckpoints,
-        task: Any,
-        validation: Tokens,
+        task: Network,
+        validation: Examples,
         patience: int,
     ) -> None:
         """Nothing has been trained yet."""
         self.engine, self.checkpoints, self.task, self.validation = engine, checkpoints, task, validation
         self.sharded, self.leads = isinstance(engine, ShardedEngine), engine.group.rank == 0
         self.patience, self.done, self.saved = patience, 0, 0
-        self.history, self.best = History(), BestEpoch(task.CRITERION)
+        self.history, self.best = History(), BestEpoch(task.CRITERION, higher_is_better=task.HIGHER_IS_BETTER)
 
     def resume(self) -> None:
         """Load the newest checkpoint that verifies, the same one in every process."""
@@ -120,8 +120,8 @@ class Trainer:
         group = self.engine.group
         if self.leads or self.sharded:
             with self.engine.timer("validation"), lost_peer_errors():
-                found = predict_all(self.engine.model, self.validation, self.task.probabilities)
-                metrics = self.task.validation_metrics(self.validation.labels, found)
+                found = predict_all(self.engine.model, self.validation, self.task.outputs, self.task.collate)
+                metrics = self.task.validation_metrics(self.validation, found)
             if self.leads:
                 self.history.add_validation(self.done, metrics)
             self.best.offer(epoch, metrics, self.engine.optimizer.trained, group.broadcast if self.sharded else int)

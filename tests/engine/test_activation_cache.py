@@ -62,7 +62,7 @@ def test_weights_are_those_of_whole_steps(architecture, still, monkeypatch):
     model = build(architecture, *STILL[still])
     cached, whole = engines(model, monkeypatch, shards=2)
     assert cached.inputs.prefix_activations.dtype == np.float32
-    assert whole.inputs is whole.tokens
+    assert whole.inputs is whole.examples
     for mine, other in zip(cached.steps(), whole.steps(), strict=True):
         assert float(mine.loss) == pytest.approx(float(other.loss), abs=1e-5)
         assert (mine.tokens, mine.learning_rate) == (other.tokens, other.learning_rate)
@@ -94,14 +94,14 @@ def test_a_step_runs_nothing_below_the_lowest_trained_layer(architecture, still,
 def test_rows_are_what_the_layer_reads_in_any_batch(permutation, n, architecture):
     engine = build_engine(build(architecture), random_tokens(12))
     rows = np.array(permutation[:n])
-    rows = rows[np.argsort(engine.tokens.lengths[rows], kind="stable")]
+    rows = rows[np.argsort(engine.examples.lengths[rows], kind="stable")]
     read = []
     layer = layers(engine.model)[2]
     layer.register_forward_pre_hook(
         lambda _layer, args, kwargs: read.append(args[0] if args else kwargs["hidden_states"]), with_kwargs=True
     )
     with torch.no_grad():
-        for tokens in (engine.inputs, engine.tokens):
+        for tokens in (engine.inputs, engine.examples):
             engine.model(**make_batch(tokens, rows, engine.model).inputs)
     assert read[0].shape == read[1].shape
     assert (read[0] - read[1]).abs().max() <= 1e-5
@@ -159,7 +159,7 @@ def test_what_does_not_fit_is_not_kept(still, rows, monkeypatch):
 )
 def test_where_the_lowest_layer_is_trained_or_texts_are_padded_nothing_is_kept(architecture, mode, n):
     engine = build_engine(build(architecture, mode, n), random_tokens(9))
-    assert engine.inputs is engine.tokens
+    assert engine.inputs is engine.examples
     assert not engine.activation_cache.layers
     list(engine.steps())
 
@@ -188,7 +188,7 @@ def test_what_lies_below_unseen_is_found_by_the_probe(trained):
         model.bert.unseen = nn.Parameter(torch.zeros(32))
     engine = build_engine(add_below(model, model.bert.unseen if trained else 0.1), random_tokens(9), exact=False)
     assert engine.activation_cache.layers
-    assert engine.inputs is engine.tokens
+    assert engine.inputs is engine.examples
     list(engine.steps())
     assert not trained or model.bert.unseen.any()
 
@@ -254,5 +254,5 @@ def test_what_is_not_computed_is_not_counted(monkeypatch):
 def test_a_head_is_counted_once_a_text():
     engine = build_engine(build("bert", "head", 0), random_tokens(9))
     pooler, head = (sum(p.numel() for p in m.parameters()) for m in (engine.model.bert.pooler, engine.model.classifier))
-    tokens_per_text = engine.tokens.lengths.mean()
+    tokens_per_text = engine.examples.lengths.mean()
     assert computed(engine) * tokens_per_text == pytest.approx(2 * pooler + 6 * head)

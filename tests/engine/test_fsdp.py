@@ -14,7 +14,7 @@ from bonafide.engine.finetuning import choose_trainable
 from bonafide.engine.fsdp import ShardedEngine
 from bonafide.engine.process_group import ProcessGroup
 from bonafide.forward.inference import predict_all
-from tests.tiny_engines import RECIPE, build_engine, build_model, checkpoint_activations, cross_entropy, random_tokens
+from tests.tiny_engines import RECIPE, build_engine, build_model, checkpoint_activations, classifier, random_tokens
 
 PEFT = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # its business
 pytestmark = [pytest.mark.slow, PEFT]  # processes that import transformers
@@ -41,7 +41,7 @@ def build(architecture, *, checkpointing=False, trainable="all", frozen_layers=0
 
 def sharded(model, group, **changes):
     recipe = replace(RECIPE, **changes)
-    return ShardedEngine(model, random_tokens(25), cross_entropy, recipe, group, lambda _: nullcontext())
+    return ShardedEngine(model, random_tokens(25), classifier, recipe, group, lambda _: nullcontext())
 
 
 def logits(model, batch):

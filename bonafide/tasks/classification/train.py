@@ -1,5 +1,6 @@
 """Fine-tune a text classifier: the base model with a fresh head, cross-entropy, the best epoch by macro F1."""
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,17 +8,25 @@ from typing import Any
 
 import numpy as np
 
+from bonafide.datasets.ragged import Tokens
+from bonafide.datasets.ragged import read_tokens as examples
+from bonafide.forward.packing import make_batch as collate
+from bonafide.forward.packing import try_packing as enable
 from bonafide.pretrained import heads
-from bonafide.project.arrays import Floats, Ints, Metrics
+from bonafide.pretrained.padding import separate
+from bonafide.project.arrays import Floats, Metrics
 from bonafide.project.errors import InputError
-from bonafide.tasks.classification.model import HEAD, probabilities, probe, stock
+from bonafide.project.paths import BASE_MODEL, TOKENIZED
+from bonafide.tasks.classification.model import HEAD, probe, stock
+from bonafide.tasks.classification.model import probabilities as outputs
 from bonafide.training.fit import fit
 
-__all__ = ["build_model", "loss", "probabilities", "probe", "stock", "train", "validation_metrics"]
+__all__ = ["CRITERION", "HIGHER_IS_BETTER", "at_epoch", "build", "collate", "enable", "examples", "loss", "outputs"]
+__all__ += ["stock", "train", "validation_metrics"]
 
 PARALLEL = True
 CRITERION = "f1_macro"
-"""The validation metric that chooses the best epoch; more is better."""
+HIGHER_IS_BETTER = True
 
 
 def train(params: Any, *, state: Path) -> Metrics:
@@ -25,12 +34,17 @@ def train(params: Any, *, state: Path) -> Metrics:
     return fit(sys.modules[__name__], params, state)
 
 
-def validation_metrics(labels: Ints, predictions: Floats) -> Metrics:
+def at_epoch(texts: Tokens, _seed: int, _epoch: int) -> Tokens:
+    """The same texts every time."""
+    return texts
+
+
+def validation_metrics(texts: Tokens, predictions: Floats) -> Metrics:
     """Accuracy, macro F1 over the classes that are there, and log-loss in nats, of class probabilities (n, classes).
 
     Training has formulas of its own, so that it does not depend on how a model is scored.
     """
-    classes, chosen = predictions.shape[1], predictions.argmax(axis=1)
+    labels, classes, chosen = texts.labels, predictions.shape[1], predictions.argmax(axis=1)
     hits, predicted, actual = (np.bincount(x, minlength=classes) for x in (labels[chosen == labels], chosen, labels))
     present = actual > 0
     certainty = np.maximum(predictions[np.arange(len(labels)), labels], np.finfo(np.float64).eps)
@@ -46,6 +60,14 @@ def loss(outputs: Any, batch: Any) -> Any:
     from torch.nn.functional import cross_entropy
 
     return cross_entropy(outputs.logits.float(), batch.labels, reduction="none")
+
+
+def build(params: Any) -> Any:
+    """The base model with a fresh head, which takes padded texts of any lengths."""
+    labels = json.loads((TOKENIZED / "labels.json").read_text(encoding="utf-8"))
+    model = build_model(BASE_MODEL, labels, params.train.dropout)
+    separate(model, probe(BASE_MODEL))
+    return model
 
 
 def build_model(source: Path, labels: Sequence[str], dropout: float) -> Any:
