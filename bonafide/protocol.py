@@ -18,10 +18,13 @@ from bonafide.project.arrays import Arrays, Floats, Metrics
 from bonafide.project.process import importing
 
 Outputs = npt.NDArray[Any]
-"""What a system says of each row, (n,) or (n, m): class probabilities, a value, a text."""
+"""What a system says of each row: (n, m) class probabilities, (n,) values, or an (n,) structured array.
+
+The fields of the last are float64 (NaN where a system has no such number) or objects (texts; None for no text).
+"""
 
 Targets = npt.NDArray[Any]
-"""The truth of each row, (n,): labels (strings) or numbers."""
+"""The truth of each row, (n,): labels or texts (strings), or numbers."""
 
 Rows = Sequence[Mapping[str, Any]]
 """Rows as they come to a service: name of a column to value."""
@@ -131,8 +134,11 @@ class Score(Protocol):
     METRICS: Sequence[Metric]
     """The first is the primary one: it carries the verdict."""
 
-    RATE: str
-    """The metric that is a share of rows, 0 or 1 for a single one: what is right, in slices and in McNemar's test."""
+    RATE: str | None
+    """The metric that is a share of rows, 0 or 1 for a single one: what is right, in slices and in McNemar's test.
+
+    With None, slices are shown by the primary metric, and there is no McNemar's test.
+    """
 
     TARGET: str
     """Our column of the truth."""
@@ -147,20 +153,26 @@ class Score(Protocol):
         """What each row adds to the sums, (n, columns); raise ValueError where outputs are none of this task."""
 
     def metrics(self, sums: Floats, settings: Facts) -> Mapping[str, Floats]:
-        """Each metric, (...), of sums (..., columns)."""
+        """Each metric, (...), of sums (..., columns); NaN where it is not defined or the system has no such number.
+
+        Such a metric is null in evaluation.json, an en dash on pages, and neither tested nor sent to MLflow.
+        """
 
 
 class Baselines(Protocol):
     """baselines.py, for evaluate: what the model has to beat."""
 
     BASELINES: Sequence[System]
-    """From the strongest to the weakest."""
+    """All that there may be, from the strongest to the weakest; the verdict is against the first that was predicted.
 
-    REFERENCE: str
-    """The one that the verdict is against."""
+    So the base model as it came can be the reference of whoever has one, and the next in line that of the others.
+    """
 
     def predict(self, splits: Mapping[str, Split], params: Any) -> Mapping[str, Mapping[str, Outputs]]:
-        """What each baseline, fitted on train, says of the rows of each split but train: by system, then by split."""
+        """What each baseline, fitted on train, says of the rows of each split but train: by system, then by split.
+
+        A baseline of BASELINES that cannot be had here (no models/base) is left out.
+        """
 
 
 class Panels(Protocol):

@@ -22,6 +22,7 @@ from bonafide.datasets import ragged
 from bonafide.datasets.ragged import LEADING
 from bonafide.evaluation import predictions, row_facts
 from bonafide.evaluation.estimates import Sums, sum_up
+from bonafide.evaluation.paired_tests import Difference
 from bonafide.evaluation.predictions import Predictions, to_numpy
 from bonafide.evaluation.slices import Slice, cut
 from bonafide.evaluation.split_summary import differences, summarise, summarise_slice
@@ -44,7 +45,7 @@ SCATTER = PREDICTIONS.with_name("scatter.csv")
 def evaluate(params: Params) -> Metrics:
     """Predict with every system, store that, and measure what was stored."""
     target = load(params.task.name, Score).TARGET
-    inputs = [name for name in params.task.columns if name != target]
+    inputs = [name for name in params.task.columns if name != target] or [target]
     splits = {name: read_split(name) for name in ragged.read_splits(TOKENIZED)}
     with threadpool_limits(params.threads):
         predictions.write(PREDICTIONS, target, predict(splits, params))
@@ -95,31 +96,45 @@ def measure(
 ) -> Facts:
     """All of evaluation.json."""
     score, baselines = load(params.task.name, Score), load(params.task.name, Baselines)
-    systems = (System(MODEL_SYSTEM, "the model", "training it"), *baselines.BASELINES)
+    ladder = [system for system in baselines.BASELINES if system.name in stored[JUDGED].systems]
     sums = {name: sum_split(params, name, found) for name, found in stored.items()}
     metrics = partial(score.metrics, settings=score.settings(params))
     against = {name: differences(name, sums[name], score, metrics, params.seed) for name in stored}
     facts = {}
     for name, found in stored.items():
-        model, least = sums[name][MODEL_SYSTEM], params.evaluate.min_slice_rows
+        model = sums[name][MODEL_SYSTEM]
         panels = load(params.task.name, Panels).panels(splits[name], found.systems[MODEL_SYSTEM], model, params)
         facts[name] = {
             **summarise(found, sums[name], against[name], score, metrics),
             "held_out": name not in LEADING,
-            "slices": [summarise_slice(piece, model, score, metrics, least) for piece in slices[name]],
+            "slices": [
+                summarise_slice(
+                    piece, found, model, score, metrics, generator(params.seed, name, piece.column, piece.value)
+                )
+                | {"small": len(piece.rows) < params.evaluate.min_slice_rows}
+                for piece in slices[name]
+            ],
             "panels": [panel for panel in panels if name == JUDGED or panel["kind"] != "samples"],
         }
-    reference, groups = next(one for one in systems if one.name == baselines.REFERENCE), stored[JUDGED].groups
-    decisive = against[JUDGED][reference.name]
     return {
         "task": params.task.name,
         "settings": score.settings(params),
         "metrics": [metric._asdict() for metric in score.METRICS],
         "rate": score.RATE,
-        "systems": [system._asdict() for system in systems],
+        "systems": [system._asdict() for system in (System(MODEL_SYSTEM, "the model", "training it"), *ladder)],
         "splits": facts,
-        "verdict": judge(score.METRICS[0], JUDGED, decisive, reference, groups, params.evaluate.margin),
+        "verdict": decide(score, against[JUDGED], ladder[0], stored[JUDGED].groups, params),
     }
+
+
+def decide(
+    score: Score, against: Mapping[str, Difference], reference: System, groups: list[str], params: Params
+) -> Facts:
+    """The verdict; raise InputError where the primary metric is not defined on the rows that decide."""
+    primary = score.METRICS[0]
+    if reference.name not in against:
+        raise InputError(f"{JUDGED}: no row on which the {primary.words} of the model and {reference.words} is defined")
+    return judge(primary, JUDGED, against[reference.name], reference, groups, params.evaluate.margin)
 
 
 def sum_split(params: Params, name: str, found: Predictions) -> dict[str, Sums]:
@@ -139,11 +154,12 @@ def write_scatter(panels: list[Facts]) -> None:
 def flatten(evaluation: Facts) -> Metrics:
     """`<split>/<metric>` of the model; `<split>/<baseline>/<metric>` of the primary metric and the rate."""
     flat: Metrics = {}
-    short = {evaluation["metrics"][0]["name"], evaluation["rate"]}
+    short = [evaluation["metrics"][0]["name"], evaluation["rate"]]
     for split, facts in evaluation["splits"].items():
         for system, metrics in facts["systems"].items():
             prefix, shown = (split, metrics) if system == MODEL_SYSTEM else (f"{split}/{system}", short)
-            flat |= {f"{prefix}/{metric}": metrics[metric]["value"] for metric in shown}
+            values = {f"{prefix}/{metric}": metrics[metric]["value"] for metric in shown if metric}
+            flat |= {name: value for name, value in values.items() if value is not None}
     return flat
 
 

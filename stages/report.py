@@ -43,7 +43,7 @@ def report(params: Params) -> Metrics:
         "task": params.task.name,
         "evaluation": evaluation,
         "primary": evaluation["metrics"][0],
-        "rate": by_name(evaluation["metrics"], evaluation["rate"]),
+        "sliced": by_name(evaluation["metrics"], evaluation["rate"] or evaluation["metrics"][0]["name"]),
         "reference": by_name(evaluation["systems"], verdict["against"]),
         "verdict": verdict,
         "split": split,
@@ -73,7 +73,8 @@ def by_name(named: list[Facts], name: str) -> Facts:
 
 def draw(evaluation: Facts, findings: Facts, worst_errors: int) -> Facts:
     """Every figure of the page, and every table's rows."""
-    verdict, primary, rate = evaluation["verdict"], evaluation["metrics"][0], evaluation["rate"]
+    verdict, primary = evaluation["verdict"], evaluation["metrics"][0]
+    sliced = evaluation["rate"] or primary["name"]
     split = evaluation["splits"][verdict["split"]]
     tables = [panel for panel in split["panels"] if panel["kind"] == "table"]
     samples = [panel for panel in split["panels"] if panel["kind"] == "samples" and panel["rows"][:worst_errors]]
@@ -87,8 +88,8 @@ def draw(evaluation: Facts, findings: Facts, worst_errors: int) -> Facts:
         "charts": [(panel, figures.draw(panel)) for panel in split["panels"] if panel["kind"] in figures.CHARTS],
         "tables": [(panel, figures.cells(panel)) for panel in tables],
         "samples": [(panel, figures.cells(panel, worst_errors)) for panel in samples],
-        "slice_rate": figures.interval_cell(
-            [one[rate] for one in split["slices"]], split["systems"]["model"][rate]["value"]
+        "slice": figures.interval_cell(
+            [one[sliced] for one in split["slices"]], split["systems"]["model"][sliced]["value"]
         ),
         "data": [(panel, figures.draw(panel)) for panel in findings["figures"] if figures.is_plain(panel)],
         "quarantine": figures.draw({"kind": "bars", "title": "Rows set aside by reason", "rows": reasons[:12]})

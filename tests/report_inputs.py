@@ -63,7 +63,7 @@ def measure(value: float, spread: float = 0.02) -> Facts:
 
 def slice_of(column: str, value: str, rows: int, accuracy: float) -> Facts:
     """One slice; below 50 rows it is small."""
-    measured = {"accuracy": measure(accuracy, 0.8 / math.sqrt(rows)), "f1_macro": accuracy}
+    measured = {"accuracy": measure(accuracy, 0.8 / math.sqrt(rows)), "f1_macro": measure(accuracy)}
     return {"column": column, "value": value, "rows": rows, "small": rows < 50, **measured}
 
 

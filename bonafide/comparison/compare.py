@@ -21,6 +21,7 @@ from bonafide.evaluation.statistics import by_group, mcnemar
 from bonafide.evaluation.verdict import Rule, can_reject, outcome
 from bonafide.params.sections import Compare
 from bonafide.project.arrays import Floats, Ints
+from bonafide.project.errors import InputError
 from bonafide.project.randomness import generator
 from bonafide.protocol import Metric, Score, load
 from bonafide.provenance.revisions import Revision
@@ -56,7 +57,10 @@ def compare_pair(found: Pair, policy: Compare) -> Facts:
     tested = contrast(sums, found, None, measure, policy)
     groups, unit = len(set(found.groups)), score.METRICS[0].unit
     rules = {one.name: Rule(policy.margin if one.unit == unit else 0.0, policy.alpha) for one in score.METRICS}
+    if score.METRICS[0].name not in tested:
+        raise InputError(f"{policy.split}: no row on which the {score.METRICS[0].words} of both is defined")
     metrics = [as_facts(one, tested[one.name], groups, rules[one.name]) for one in score.METRICS if one.name in tested]
+    known = measure(sums[0].sum(axis=0))
     pieces = compare_slices(sums, found, measure, score.METRICS[0], policy)
     return {
         "split": policy.split,
@@ -64,7 +68,8 @@ def compare_pair(found: Pair, policy: Compare) -> Facts:
         "groups": groups,
         "primary": score.METRICS[0].name,
         "metrics": metrics,
-        "mcnemar": discordant(sums, measure, score.RATE),
+        "undefined": [one.words for one in score.METRICS if one.name in known.keys() - tested.keys()],
+        "mcnemar": discordant(sums, measure, score.RATE) if score.RATE else None,
         "slices": pieces,
         "slices_untested": len(found.slices) - len(pieces),
         "verdict": {
@@ -120,7 +125,7 @@ def as_facts(
 
 
 def compare_slices(sums: list[Floats], found: Pair, measure: Measure, primary: Metric, policy: Compare) -> list[Facts]:
-    """The primary metric on every slice that is large enough.
+    """The primary metric on every slice that is large enough and has one.
 
     The p-values are adjusted for their number (Benjamini and Hochberg 1995): of the slices that are called improved
     or regressed, no more than alpha are expected to be called so wrongly.
@@ -131,8 +136,9 @@ def compare_slices(sums: list[Floats], found: Pair, measure: Measure, primary: M
         for piece, count in zip(found.slices, groups, strict=True)
         if len(piece.rows) >= policy.min_slice_rows and can_reject(count, policy.alpha)
     ]
-    tested = [contrast(sums, found, piece, measure, policy)[primary.name] for piece, _ in large]
-    adjusted = false_discovery_control([difference.p_value for difference in tested]).tolist() if tested else []
+    contrasts = [contrast(sums, found, piece, measure, policy).get(primary.name) for piece, _ in large]
+    tested = [(*one, difference) for one, difference in zip(large, contrasts, strict=True) if difference]
+    adjusted = false_discovery_control([difference.p_value for *_, difference in tested]).tolist() if tested else []
     rule = Rule(policy.margin, policy.alpha)
     return [
         {
@@ -142,5 +148,5 @@ def compare_slices(sums: list[Floats], found: Pair, measure: Measure, primary: M
             "adjusted": p_value,
             **as_facts(primary, difference, count, rule, p_value),
         }
-        for (piece, count), difference, p_value in zip(large, tested, adjusted, strict=True)
+        for (piece, count, difference), p_value in zip(tested, adjusted, strict=True)
     ]

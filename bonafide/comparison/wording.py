@@ -80,6 +80,8 @@ def notes(facts: Facts) -> list[str]:
         if deviation is not None:
             over = f"Over {facts['seeds'][side]} seeds, the {side}'s {facts['metrics'][0]['words']}"
             found.append(f"{over} has a standard deviation of {plain(deviation)}.")
+    if facts["undefined"]:
+        found.append(f"Not compared, since a side has none: {', '.join(facts['undefined'])}.")
     if facts["unsliced"]:
         found.append(f"There are no slices: {facts['unsliced']}.")
     return found

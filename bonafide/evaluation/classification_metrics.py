@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bonafide.evaluation.estimates import Sums, estimate
-from bonafide.evaluation.statistics import percentile, wilson
+from bonafide.evaluation.statistics import percentile, ratio, wilson
 from bonafide.project.arrays import Floats, Ints
 
 SMALLEST = np.finfo(np.float64).eps  # probabilities below it count as it in the log-loss, as in scikit-learn
@@ -73,9 +73,9 @@ def per_class(sums: Floats, classes: int) -> dict[str, Floats]:
     """Precision, recall and F1 of each class, each (..., k); 0 where undefined, as for a class never predicted."""
     hits, predicted, actual = (sums[..., i * classes : (i + 1) * classes] for i in range(3))
     return {
-        "precision": _ratio(hits, predicted),
-        "recall": _ratio(hits, actual),
-        "f1": _ratio(2 * hits, predicted + actual),
+        "precision": ratio(hits, predicted, 0.0),
+        "recall": ratio(hits, actual, 0.0),
+        "f1": ratio(2 * hits, predicted + actual, 0.0),
     }
 
 
@@ -94,11 +94,6 @@ def by_class(sums: Sums, classes: int) -> list[dict[str, Any]]:
     ]
 
 
-def _ratio(above: Floats, below: Floats) -> Floats:
-    ratio: Floats = np.divide(above, below, out=np.zeros_like(above), where=below > 0)
-    return ratio
-
-
 def _mean(values: Floats, present: npt.NDArray[np.bool_]) -> Floats:
     mean: Floats = np.where(present, values, 0.0).sum(axis=-1) / present.sum(axis=-1)
     return mean
@@ -107,4 +102,4 @@ def _mean(values: Floats, present: npt.NDArray[np.bool_]) -> Floats:
 def _matthews(hits: Floats, rows: Floats, predicted: Floats, actual: Floats) -> Floats:
     covariance = hits * rows - (predicted * actual).sum(axis=-1)
     spread = (rows**2 - (predicted**2).sum(axis=-1)) * (rows**2 - (actual**2).sum(axis=-1))
-    return _ratio(covariance, np.sqrt(spread))
+    return ratio(covariance, np.sqrt(spread), 0.0)

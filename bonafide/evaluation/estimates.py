@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 
@@ -12,8 +13,8 @@ from bonafide.protocol import Metric
 Measure = Callable[[Floats], Mapping[str, Floats]]
 """A task's metrics, each (...), of sums (..., columns)."""
 
-Estimate = dict[str, float]
-"""`value`, `low` and `high`."""
+Estimate = dict[str, float | None]
+"""`value`, `low` and `high`; None for what is not defined."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def sum_up(
     return {name: Sums(rows[name], grouped[name], drawn) for name, drawn in zip(rows, draws, strict=True)}
 
 
-def headline(sums: Sums, measure: Measure, metrics: Sequence[Metric], rate: str) -> dict[str, Estimate]:
+def headline(sums: Sums, measure: Measure, metrics: Sequence[Metric], rate: str | None) -> dict[str, Estimate]:
     """Each metric: Wilson's interval for the `rate`, the bootstrap's over groups for the rest."""
     values, draws = measure(sums.total), measure(sums.draws)
     return {
@@ -65,5 +66,6 @@ def rate_of(rows: Floats, measure: Measure, rate: str) -> Estimate:
 
 
 def estimate(value: float, interval: tuple[float, float]) -> Estimate:
-    """A value with its interval."""
-    return {"value": value, "low": interval[0], "high": interval[1]}
+    """A value with its interval; None for NaN, which JSON has not."""
+    found = (value, *(interval if isfinite(value) else (value, value)))
+    return {key: x if isfinite(x) else None for key, x in zip(("value", "low", "high"), found, strict=True)}

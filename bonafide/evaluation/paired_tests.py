@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from bonafide.evaluation.estimates import Measure
-from bonafide.evaluation.statistics import TIE, chunks, percentile
+from bonafide.evaluation.statistics import TIE, chunks, defined, percentile
 from bonafide.project.arrays import Floats
 
 Interval = tuple[float, float]
@@ -26,9 +26,9 @@ class Difference:
     p_value: float
     """Two-sided, of the paired permutation test."""
     draws: Floats
-    """(samples,) differences of bootstrap resamples of the groups."""
+    """(samples,) differences of bootstrap resamples of the groups, of those in which there is one."""
     left_out: Floats
-    """(groups,) differences without each group."""
+    """(groups,) differences without each group, likewise."""
 
     @property
     def value(self) -> float:
@@ -48,14 +48,20 @@ class Difference:
 def differences(
     base: Floats, head: Floats, measure: Measure, samples: int, generator: np.random.Generator
 ) -> dict[str, Difference]:
-    """The difference of every metric, from `samples` permutations and as many resamples of the groups, two or more."""
+    """The difference of every metric, from `samples` permutations and as many resamples of the groups, two or more.
+
+    A metric that either system has not (NaN) is left out.
+    """
     totals = measure(base.sum(axis=0)), measure(head.sum(axis=0))
     p_values = permuted(base, head, measure, samples, generator)
     draws = resampled(base, head, measure, samples, generator)
     rest = subtract(measure(leave_out(head)), measure(leave_out(base)))
     return {
-        name: Difference(float(totals[0][name]), float(totals[1][name]), p_values[name], draws[name], rest[name])
+        name: Difference(
+            float(totals[0][name]), float(totals[1][name]), p_values[name], defined(draws[name]), defined(rest[name])
+        )
         for name in totals[0]
+        if np.isfinite(totals[1][name] - totals[0][name])
     }
 
 
@@ -65,7 +71,8 @@ def permuted(
     """Two-sided p of each metric's difference, by swapping the systems' outputs in whole groups.
 
     Exact under exchangeability: p = (1 + #{|d*| >= |d|}) / (samples + 1) (Phipson and Smyth 2010), ties counted, so
-    that two equal systems give 1. Of two dtypes of `coins` each draws swaps of its own.
+    that two equal systems give 1, as are swaps that leave a metric undefined. Of two dtypes of `coins` each draws swaps
+    of its own.
     """
     moved, ours, theirs = base - head, head.sum(axis=0), base.sum(axis=0)
     observed = subtract(measure(ours), measure(theirs))
@@ -73,7 +80,7 @@ def permuted(
     for size in chunks(samples, len(base)):
         shift = generator.integers(2, size=(size, len(base)), dtype=coins).astype(np.float64) @ moved
         for name, drawn in subtract(measure(ours + shift), measure(theirs - shift)).items():
-            extreme[name] += int((np.abs(drawn) >= np.abs(observed[name]) - TIE).sum())
+            extreme[name] += int((~(np.abs(drawn) < np.abs(observed[name]) - TIE)).sum())
     return {name: (1 + count) / (samples + 1) for name, count in extreme.items()}
 
 

@@ -1,7 +1,8 @@
 """What every system says of every evaluated row: the contract from which each statistic can be recomputed.
 
 predictions.parquet has a row per row and the columns `id`, `split`, `group` (strings), the task's target (a string or a
-float64) and, for each system, its outputs: a float64, a string, or a fixed-size list of float64.
+float64) and, for each system, its outputs: a float64, a string, a fixed-size list of float64, or a struct of float64
+and strings.
 """
 
 from collections.abc import Mapping
@@ -31,7 +32,7 @@ class Predictions:
     targets: Targets
     """(n,) the truth."""
     systems: dict[str, Outputs]
-    """Outputs of each system, (n,) or (n, m)."""
+    """Outputs of each system, (n,), structured or not, or (n, m)."""
 
 
 def write(path: Path, target: str, splits: Mapping[str, Predictions]) -> None:
@@ -53,6 +54,10 @@ def _table(name: str, target: str, split: Predictions) -> pa.Table:
 
 
 def _to_arrow(outputs: Outputs) -> pa.Array:
+    if outputs.dtype.names:
+        fields = [outputs[name] for name in outputs.dtype.names]
+        typed = [pa.array(field, pa.string() if field.dtype == object else pa.float64()) for field in fields]
+        return pa.StructArray.from_arrays(typed, outputs.dtype.names)
     if outputs.ndim == 1:
         return pa.array(outputs)
     return pa.FixedSizeListArray.from_arrays(pa.array(outputs.ravel()), outputs.shape[1])
@@ -71,8 +76,16 @@ def _split(table: pa.Table, target: str) -> Predictions:
 
 
 def to_numpy(column: pa.ChunkedArray) -> Outputs:
-    """Numbers (n,), lists of one length (n, m), or anything else as objects (n,)."""
+    """Numbers (n,), lists of one length (n, m), a struct's fields (n,), or anything else as objects (n,)."""
     array = column.combine_chunks()
+    if pa.types.is_struct(array.type):
+        fields = {
+            array.type.field(i).name: to_numpy(pa.chunked_array([part])) for i, part in enumerate(array.flatten())
+        }
+        rows = np.empty(len(array), dtype=[(name, field.dtype) for name, field in fields.items()])
+        for name, field in fields.items():
+            rows[name] = field
+        return rows
     if pa.types.is_fixed_size_list(array.type):
         found: Outputs = array.flatten().to_numpy().reshape(-1, array.type.list_size)
         return found

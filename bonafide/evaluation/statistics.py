@@ -47,8 +47,22 @@ def bootstrap(sums: Floats, samples: int, generator: np.random.Generator) -> Flo
     return np.concatenate([weight.astype(np.float64) @ sums for weight in weights])
 
 
+def ratio(above: Floats, below: Floats, otherwise: float = np.nan) -> Floats:
+    """What is `above` by what is `below`, (...), and `otherwise` where that is 0."""
+    found: Floats = np.divide(above, below, out=np.full_like(above, otherwise), where=below != 0)
+    return found
+
+
+def defined(draws: Floats) -> Floats:
+    """The draws that are numbers: a resample may have no row that a metric is about."""
+    return draws[np.isfinite(draws)]
+
+
 def percentile(draws: Floats, level: float = LEVEL) -> tuple[float, float]:
-    """The percentile interval (Efron 1981) of draws (samples,)."""
+    """The percentile interval (Efron 1981) of draws (samples,), of those that are defined; NaN where none is."""
+    draws = defined(draws)
+    if not len(draws):
+        return np.nan, np.nan
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 

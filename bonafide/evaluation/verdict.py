@@ -11,8 +11,7 @@ import numpy as np
 
 from bonafide.evaluation.estimates import Measure, Sums
 from bonafide.evaluation.paired_tests import Difference, leave_out, permuted, subtract
-from bonafide.evaluation.statistics import mcnemar, percentile
-from bonafide.project.arrays import Ints
+from bonafide.evaluation.statistics import defined, percentile
 from bonafide.project.numbers import p_value, plain
 from bonafide.protocol import Metric, System
 
@@ -59,17 +58,17 @@ def can_reject(groups: int, alpha: float) -> bool:
 def difference_of(
     metric: Metric, ours: Sums, theirs: Sums, measure: Measure, generator: np.random.Generator
 ) -> Difference:
-    """The difference of a metric, ours less theirs, from the resamples that the sums have."""
+    """The difference of a metric that both have, ours less theirs, from the resamples that the sums have."""
     name = metric.name
     draws = subtract(measure(ours.draws), measure(theirs.draws))[name]
     left_out = subtract(measure(leave_out(ours.groups)), measure(leave_out(theirs.groups)))[name]
     p_values = permuted(theirs.groups, ours.groups, measure, len(draws), generator, np.int64)
     base, head = (float(measure(sums.total)[name]) for sums in (theirs, ours))
-    return Difference(base, head, p_values[name], draws, left_out)
+    return Difference(base, head, p_values[name], defined(draws), defined(left_out))
 
 
-def as_facts(metric: Metric, difference: Difference, ours: Ints, theirs: Ints) -> Facts:
-    """A difference with its percentile interval, its p, and McNemar's test on what is right (n,)."""
+def as_facts(metric: Metric, difference: Difference) -> Facts:
+    """A difference with its percentile interval and its p."""
     low, high = percentile(difference.draws)
     return {
         "metric": metric.name,
@@ -77,7 +76,6 @@ def as_facts(metric: Metric, difference: Difference, ours: Ints, theirs: Ints) -
         "low": low,
         "high": high,
         "p_value": difference.p_value,
-        "mcnemar": mcnemar(ours, theirs),
     }
 
 
@@ -87,17 +85,12 @@ def judge(
     """The verdict on the model against a baseline; `interval` and `tost` (both BCa) are those that decide it."""
     rule = Rule(margin)
     found = outcome(metric, difference, len(set(groups)), rule)
-    low, high = percentile(difference.draws)
     return {
         "outcome": found,
         "sentence": sentence(metric, split, difference, against.words, found, rule),
         "split": split,
         "against": against.name,
-        "metric": metric.name,
-        "difference": difference.value,
-        "low": low,
-        "high": high,
-        "p_value": difference.p_value,
+        **as_facts(metric, difference),
         "margin": rule.margin,
         "alpha": rule.alpha,
         "interval": list(difference.interval(1 - rule.alpha)),

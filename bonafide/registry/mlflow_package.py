@@ -80,7 +80,7 @@ def complete(folder: Path, model: Predictor) -> Seal:
     from mlflow.pyfunc import add_to_model
 
     rows = model.role.examples(model.model)
-    files.write_json(folder / PROBE_PART, {"rows": rows, "outputs": model.predict(rows).tolist()})
+    files.write_json(folder / PROBE_PART, {"rows": rows, "outputs": predictor.as_json(model.predict(rows))})
     shutil.copyfile(CODE, folder / CODE_PART)
     pins = [f"{name}=={version(name)}\n" for name in ("mlflow", *LIBRARIES)]
     files.write_text(folder / "requirements.txt", "".join(pins))

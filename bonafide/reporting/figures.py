@@ -52,15 +52,16 @@ def known(estimates: Sequence[Facts]) -> list[Facts]:
     return [one for one in estimates if one and None not in (one["value"], one["low"], one["high"])]
 
 
-def weakest(rows: Sequence[Facts], key: str, limit: int) -> list[Facts]:
-    """The `limit` rows of lowest `key` metric, lowest first; ties keep their order."""
-    return sorted((row for row in rows if known([row[key]])), key=lambda row: row[key]["value"])[:limit]
+def weakest(rows: Sequence[Facts], metric: Facts, limit: int) -> list[Facts]:
+    """The `limit` rows that are worst by a metric, the worst first; ties keep their order."""
+    key, sign = metric["name"], 1 if metric["higher_is_better"] else -1
+    return sorted((row for row in rows if known([row[key]])), key=lambda row: sign * row[key]["value"])[:limit]
 
 
 def systems_ladder(split: Facts, systems: Sequence[Facts], metric: str, label: str) -> Markup:
     """Every system's interval, the model, which is the first, last."""
     measured = [(system["words"], split["systems"][system["name"]][metric]) for system in reversed(systems)]
-    rungs = [(words, m["value"], m["low"], m["high"]) for words, m in measured if None not in (m["value"], m["low"])]
+    rungs = [(words, one["value"], one["low"], one["high"]) for words, one in measured if known([one])]
     return ladder(rungs, label=label, strong=systems[0]["words"])
 
 

@@ -288,7 +288,7 @@ def test_a_perfect_model_scores_ideal():
     ideal = dict.fromkeys(("accuracy", "precision_macro", "recall_macro", "f1_macro", "mcc"), 1.0)
     assert values == ideal | dict.fromkeys(("log_loss", "brier", "calibration_error"), 0.0)
     assert panel(facts, "The surest mistakes")["rows"] == []
-    assert all(piece["accuracy"]["value"] == piece["f1_macro"] == 1 for piece in facts["slices"])
+    assert all(piece["accuracy"]["value"] == piece["f1_macro"]["value"] == 1 for piece in facts["slices"])
 
 
 def test_the_order_of_rows_changes_nothing_that_is_said():

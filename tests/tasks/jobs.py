@@ -21,8 +21,8 @@ class Job:
     """The column of its table that is predicted."""
     broken: Any
     """A value of that column which sets its row aside."""
-    numbers: Callable[[dict[str, Any]], list[float]]
-    """What predictions.parquet has of the model in a row, from the answer of the served model."""
+    answer: Callable[[dict[str, Any]], Any]
+    """What predictions.parquet has of the model in a row, from the answer of the served model; of a struct any part."""
 
 
 def classification(folder: Path) -> Project:
@@ -94,6 +94,6 @@ def toy(folder: Path) -> Project:
 
 JOBS = {
     "classification": Job(classification, "label", "unheard of", lambda answer: [*answer["probabilities"].values()]),
-    "toy": Job(toy, "weight", -1, lambda answer: [answer["weight"]]),
-    "regression": Job(regression, "price", "much", lambda answer: [answer["value"]]),
+    "toy": Job(toy, "weight", -1, lambda answer: answer),
+    "regression": Job(regression, "price", "much", lambda answer: answer["value"]),
 }

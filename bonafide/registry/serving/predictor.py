@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from bonafide.protocol import load as load_role
 Config = dict[str, Any]
 
 DRIFT = 0.01  # of the largest output: rounding to bf16, on a GPU, stays below; another encoding of the rows does not
+FLIPPED = 0.1  # of the texts: where two continuations are nearly as likely, rounding chooses
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,36 @@ class Predictor:
         return self.role.answers(self.model, outputs)
 
     def drift(self, rows: Rows, expected: Any) -> float:
-        """The largest difference between the outputs of rows now and the `expected`, by the largest of these or 1."""
-        expected = np.asarray(expected, dtype=np.float64)
-        moved = np.abs(self.predict(rows) - expected).max(initial=0)
-        return float(moved / max(1.0, np.abs(expected).max(initial=0)))
+        """How far the outputs of rows now are from the `expected`, arrays or `as_json`; up to DRIFT it is nothing."""
+        found = self.predict(rows)
+        if not found.dtype.names:
+            return drift(found, np.asarray(expected, dtype=found.dtype))
+        expected = np.array([*map(tuple, expected)], dtype=found.dtype)
+        told = [name for name in found.dtype.names if not is_unknown(found[name])]
+        return max((drift(found[name], expected[name]) for name in told), default=np.inf)
+
+
+def drift(found: Outputs, expected: Outputs) -> float:
+    """The largest difference of numbers, by the largest expected one or 1; of texts the share that differs, scaled."""
+    if found.dtype == object:
+        return float((found != expected).mean() * DRIFT / FLIPPED)
+    if (np.isnan(found) != np.isnan(expected)).any():
+        return np.inf
+    found, expected = np.nan_to_num(found), np.nan_to_num(expected)
+    return float(np.abs(found - expected).max(initial=0) / max(1.0, np.abs(expected).max(initial=0)))
+
+
+def is_unknown(field: Outputs) -> bool:
+    """Whether a field is of what follows from the truth, which nobody who asks a service sends."""
+    return field.dtype != object and bool(np.isnan(field).all())
+
+
+def as_json(outputs: Outputs) -> list[Any]:
+    """Outputs as lists that JSON can hold: it has no NaN, and null becomes NaN again."""
+    rows: list[Any] = outputs.tolist()
+    if not outputs.dtype.names:
+        return rows
+    return [[None if isinstance(x, float) and isnan(x) else x for x in row] for row in rows]
 
 
 def config(params: Mapping[str, Any]) -> Config:

@@ -22,12 +22,11 @@ from bonafide.tasks.classification.model import HEAD
 Quality = Callable[[Ints, Floats], float]
 """How good probabilities (n, k) are for labels (n,); higher is better."""
 
-BASELINES = (
+BASELINES = (  # the shell is what anybody gets without training the base model
     System("shell", "the shell", "the base model as it came, with a logistic regression on top"),
     System("tfidf", "TF-IDF", "counting words, with a logistic regression on top"),
     System("majority", "majority class", "always saying how common each class is"),
 )
-REFERENCE = "shell"  # what anybody gets without training the base model
 LETTER = re.compile(r"[^\W\d_]")
 SPACELESS = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"

@@ -1,8 +1,10 @@
-"""A number."""
+"""A number, and what it is in words."""
 
 import numpy as np
 
 from bonafide.project.files import read_json
+
+OUTPUTS = np.dtype([("words", object), ("weight", np.float64)])
 
 
 def load(folder):
@@ -12,4 +14,14 @@ def load(folder):
 
 def predict(model, examples):
     """The same for every row."""
-    return np.full(len(examples["ids"]), model)
+    return say(model, len(examples["ids"]))
+
+
+def say(weight, rows):
+    """A weight and its word for each of so many rows."""
+    return np.array([(words(weight), weight)] * rows, dtype=OUTPUTS)
+
+
+def words(weight):
+    """A weight in words."""
+    return "heavy" if weight > 140 else "light"

@@ -1,6 +1,5 @@
 """The mean over HTTP."""
 
-import numpy as np
 from bonafide.tasks.toy import model as own
 
 
@@ -20,19 +19,20 @@ def refuse(model, rows):
 
 def predict(model, rows):
     """The same for every row."""
-    return np.full(len(rows), model)
+    return own.say(model, len(rows))
 
 
 def answers(model, outputs):
-    """`weight`."""
-    return {"weight": outputs.tolist()}
+    """`words` and `weight`."""
+    return {name: outputs[name].tolist() for name in ("words", "weight")}
 
 
 def signature(model):
-    """A thing in, its weight out."""
+    """A thing in, its weight out, in words and as a number."""
     from mlflow.types import ColSpec, DataType, Schema
 
-    return Schema([ColSpec(DataType.string, "thing")]), Schema([ColSpec(DataType.double, "weight")])
+    said = [ColSpec(DataType.string, "words"), ColSpec(DataType.double, "weight")]
+    return Schema([ColSpec(DataType.string, "thing")]), Schema(said)
 
 
 def examples(model):
