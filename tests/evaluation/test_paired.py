@@ -9,6 +9,7 @@ from scipy.stats import bootstrap as scipy_bootstrap
 from bonafide.comparison.power import detectable, power, threshold
 from bonafide.evaluation.classification_metrics import from_sums
 from bonafide.evaluation.paired_tests import bca, differences, permuted, resampled
+from bonafide.evaluation.statistics import percentile, ratio
 from bonafide.project.randomness import generator
 
 ROWS = 60
@@ -111,3 +112,27 @@ def test_two_equal_systems_do_not_say_what_can_be_seen():
 def test_power_is_the_textbooks_where_the_margin_is_small():
     # z-test: power 0.8 at alpha 0.05 needs an effect of (1.960 + 0.842) standard errors (Cohen 1988)
     assert detectable(0.01, 0.05, 1e-6) == pytest.approx(0.02802, abs=1e-5)
+
+
+def share(sums):
+    """Of what a row may have none."""
+    return {"share": ratio(sums[..., 0], sums[..., 1])}
+
+
+@given(st.integers(0, 10**6), st.integers(1, 6))
+def test_resamples_without_a_number_are_left_out(seed, carrying):
+    """So few groups have any of it that most resamples, and some jackknife totals, have none."""
+    base, head = np.zeros((30, 2)), np.zeros((30, 2))
+    base[:carrying, 1] = head[:carrying, 1] = 1
+    head[:carrying, 0] = generator(seed).random(carrying)
+    found = differences(base, head, share, 200, generator(seed, "draws"))["share"]
+    assert np.isfinite([*found.draws, *found.left_out, *found.interval(0.95), found.error]).all()
+    assert len(found.draws) < 200 or carrying > 2
+    assert found.p_value >= 2 / 2**carrying - 0.1
+
+
+def test_a_number_that_a_side_has_not_is_no_difference():
+    base, head = values_of(1, 12), values_of(2, 12)
+    assert differences(base * np.nan, head, mean, 50, generator(1)) == {}
+    assert permuted(base * np.nan, head, mean, 50, generator(1)) == {"mean": 1.0}
+    assert np.isnan(percentile(np.full(9, np.nan))).all()
