@@ -40,7 +40,7 @@ def golden(p):
 def sharded(lengths=LENGTHS, offsets=OFFSETS, rng_key=5, first_shard=0, *, exact=False):
     """The context of a pass over texts of these lengths."""
     context = ShardContext(exact=exact)
-    with context.shards(lengths, offsets, rng_key, first_shard):
+    with context.shards([[1] * len(lengths), lengths], offsets, rng_key, first_shard):
         yield context
 
 

@@ -22,7 +22,7 @@ from bonafide.engine.module_patching import install_grad_ops
 from bonafide.engine.optimizer import FlatAdamW, Optimizer
 from bonafide.engine.process_group import ProcessGroup
 from bonafide.engine.shard_bit_identity import try_sharing_a_pass
-from bonafide.engine.shard_context import ShardContext, tree_sum
+from bonafide.engine.shard_context import ShardContext, are_told_apart, tree_sum
 from bonafide.forward.batch import Batch
 from bonafide.forward.network import Examples, Network
 from bonafide.project.arrays import Ints
@@ -145,21 +145,35 @@ class Engine:
         return self.reduce_buffer[self.loss_slot].clone()
 
     def run_pass(self, ordered: Ints, shard_offsets: Ints, rng_key: int, first_shard: int) -> torch.Tensor:
-        """The reduce buffer after one pass over the shards that `shard_offsets` cuts out of a step's texts."""
+        """The reduce buffer after one pass over the shards that `shard_offsets` cuts out of a step's examples.
+
+        Where their rows cannot be told apart it is a pass for each, whose sum has the same bits.
+        """
         with self.timer("data"):
             rows = ordered[shard_offsets[0] : shard_offsets[-1]]
             few = not len(rows)  # of a last batch some processes may have none
             batch = None if few else self.task.collate(self.inputs, rows, self.model)
             offsets, units = (shard_offsets - shard_offsets[0]).tolist(), int(self.examples.units[ordered].sum())
+        row_counts = batch.row_counts if batch else []
+        if not are_told_apart(row_counts, offsets):
+            return self._run_apart(ordered, shard_offsets, rng_key, first_shard)
         with self.timer("forward and backward"):
             torch.manual_seed(rng_key + first_shard)  # for randomness other than nn.Dropout's, as OPT's
             with (
-                self.context.shards(batch.lengths if batch else [], offsets, rng_key, first_shard),
+                self.context.shards(row_counts, offsets, rng_key, first_shard),
                 self.writer.one_pass(self.optimizer.trained.values()),
             ):
                 losses = self._forward_backward(batch, units) if batch else self.reduce_buffer.new_empty(0)
         loss = tree_sum(losses[start:end].sum() for start, end in pairwise(offsets))
         self.reduce_buffer[self.loss_slot] = loss
+        return self.reduce_buffer
+
+    def _run_apart(self, ordered: Ints, shard_offsets: Ints, rng_key: int, first_shard: int) -> torch.Tensor:
+        """As `run_pass`, by a pass for each shard."""
+        pairs = enumerate(pairwise(shard_offsets), start=first_shard)
+        passes = (self.run_pass(ordered, np.array(ends), rng_key, shard).clone() for shard, ends in pairs)
+        self.reduce_buffer.copy_(tree_sum(passes))
+        self.writer.nonzero_rows.clear()  # each had other words
         return self.reduce_buffer
 
     def _forward_backward(self, batch: Batch, units: int) -> torch.Tensor:

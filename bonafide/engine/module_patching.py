@@ -100,7 +100,7 @@ def _forward_by_shard(
     copies = [_Copies.apply(held[name], held[name], len(shards), writer) for name in names]  # type: ignore[no-untyped-call]
     outs = []
     for number, shard in enumerate(shards):
-        if dim is None or context.texts[number]:
+        if dim is None or context.examples[number]:
             module._parameters = held | {name: copy[number] for name, copy in zip(names, copies, strict=True)}  # noqa: SLF001
             try:
                 outs.append(stock(*shard[: len(args)], **dict(zip(kwargs, shard[len(args) :], strict=True))))
@@ -111,7 +111,7 @@ def _forward_by_shard(
 
 def _split(x: Any, dim: int | None, context: ShardContext) -> Sequence[Any]:
     """An argument for each shard: its rows, or all of one that has no rows."""
-    return [x] * len(context.texts) if dim is None else x.split_with_sizes(context.shard_sizes[x.shape[dim]], dim)
+    return [x] * len(context.examples) if dim is None else x.split_with_sizes(context.shard_sizes[x.shape[dim]], dim)
 
 
 def _join(outs: list[Any], dim: int) -> Any:

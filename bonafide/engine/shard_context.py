@@ -8,18 +8,22 @@ this; whatever treats each row by itself runs over the rows of all shards at onc
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import accumulate, pairwise
+from itertools import pairwise
 
 import torch
 
 ShardSizes = list[int]
 """Rows of each shard, in order."""
 
+RowCounts = Sequence[Sequence[int]]
+"""Of each kind of rows, how many each example of a pass has."""
+
 
 class ShardContext:
     """Which rows of the present pass belong to which shard; one for all modules of a model.
 
-    Rows are those of activations flattened to (rows, d): one for each token or, above the pooling, for each text.
+    Rows are those of activations flattened to (rows, d). There are kinds of them: one for each text, for each token of
+    a source, for each token of a target, for each one that the loss counts. A kind is known by its number in the pass.
     """
 
     def __init__(self, *, exact: bool = False) -> None:
@@ -27,20 +31,18 @@ class ShardContext:
         self.exact = exact
         self.shard_sizes: dict[int, ShardSizes] = {}
         """By the number of rows of all shards, the rows of each; empty between passes."""
-        self.texts: ShardSizes = []
+        self.examples: ShardSizes = []
         """Of each shard."""
         self.rng_key = self.first_shard = 0
         """The step's key of dropout masks, and the number in the step of the pass's first shard."""
 
     @contextmanager
     def shards(
-        self, lengths: Sequence[int], shard_offsets: Sequence[int], rng_key: int, first_shard: int
+        self, row_counts: RowCounts, shard_offsets: Sequence[int], rng_key: int, first_shard: int
     ) -> Iterator[None]:
-        """A pass over texts of `lengths` rows, cut at `shard_offsets` texts; outside, modules are stock torch's."""
-        rows = [0, *accumulate(lengths)]
-        self.texts = texts = [end - start for start, end in pairwise(shard_offsets)]
-        tokens = [rows[end] - rows[start] for start, end in pairwise(shard_offsets)]
-        self.shard_sizes = {len(lengths): texts, rows[-1]: tokens}
+        """A pass over examples, cut at `shard_offsets` of them; outside, modules are stock torch's."""
+        self.examples = [end - start for start, end in pairwise(shard_offsets)]
+        self.shard_sizes = {sum(sizes): sizes for sizes in rows_by_shard(row_counts, shard_offsets)}
         self.rng_key, self.first_shard = rng_key, first_shard
         try:
             yield
@@ -48,11 +50,11 @@ class ShardContext:
             self.shard_sizes = {}
 
     def sizes_of(self, tensor: torch.Tensor) -> ShardSizes:
-        """The shards of a tensor (..., d) with a row for each token or for each text; KeyError for any other."""
+        """The shards of a tensor (..., d) with rows of a known kind; KeyError for any other."""
         return self.shard_sizes[tensor[..., 0].numel()]
 
     def row_dim(self, x: torch.Tensor) -> int | None:
-        """The dimension of x in which there is a row for each token, or else for each text; None if there is none.
+        """The dimension of x in which there are rows of a known kind, of most rows first; None if there is none.
 
         Not the last one of features. Of several, heads among them, it is the one whose rows lie farthest apart.
         """
@@ -62,6 +64,17 @@ class ShardContext:
             if found:
                 return max(found, key=x.stride)
         return None
+
+
+def rows_by_shard(row_counts: RowCounts, shard_offsets: Sequence[int]) -> list[ShardSizes]:
+    """Of each kind of rows, how many each shard has."""
+    return [[sum(counts[start:end]) for start, end in pairwise(shard_offsets)] for counts in row_counts]
+
+
+def are_told_apart(row_counts: RowCounts, shard_offsets: Sequence[int]) -> bool:
+    """Whether no two kinds of equally many rows are cut differently, so that a tensor's rows tell its shards."""
+    kinds = {tuple(sizes) for sizes in rows_by_shard(row_counts, shard_offsets)}
+    return len({sum(sizes) for sizes in kinds}) == len(kinds)
 
 
 def tree_sum(parts: Iterable[torch.Tensor], done: Callable[[torch.Tensor], None] = lambda _: None) -> torch.Tensor:

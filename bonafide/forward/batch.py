@@ -29,8 +29,14 @@ class Batch:
     """(1, tokens, d) float32, the cached output of the frozen lowest layers, above which the model then begins."""
     hidden: torch.Tensor | None = field(default=None, repr=False)
     """(tokens, d), the last layer's input, where that layer has queries of first tokens only."""
+    row_counts: list[list[int]] = field(default_factory=list, repr=False)
+    """Of each kind of rows that activations have, how many each text has; as it is made: one, and its tokens."""
     block_layouts: dict[tuple[int, bool], Blocks] = field(default_factory=dict, repr=False)
     """By number of heads and whether attention is causal; shared by the layers."""
+
+    def __post_init__(self) -> None:
+        """Each text has a row above the pooling, and those of its tokens below, unless more kinds are named."""
+        self.row_counts = self.row_counts or [[1] * len(self.lengths), self.lengths]
 
     @property
     def inputs(self) -> dict[str, Any]:

@@ -211,6 +211,6 @@ def test_a_table_that_is_read_twice_has_no_gradient_left_of_the_pass_before(exac
     context = ShardContext(exact=exact)
     writer, _ = patch(table, context)
     for ids in (torch.tensor(both) for both in passes):
-        with context.shards([1, 1, 1], [0, 2, 3], 5, 0), writer.one_pass(table.parameters()):
+        with context.shards([[1, 1, 1]], [0, 2, 3], 5, 0), writer.one_pass(table.parameters()):
             (table(ids[0]).sum() + table(ids[1]).sum()).backward()
         assert torch.equal(table.weight.grad[:, 0], torch.bincount(ids.flatten(), minlength=9).float())

@@ -1,6 +1,7 @@
 """Sums as trees, and dropout masks by shard."""
 
 import copy
+import itertools
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from torch import nn
 
 from bonafide.engine.dropout import ShardedDropout, dropout_mask, replace_dropout
 from bonafide.engine.hyperparameters import partition_by_tokens
-from bonafide.engine.shard_context import ShardContext, tree_sum
+from bonafide.engine.shard_context import ShardContext, are_told_apart, tree_sum
 from tests.shard_inputs import LENGTHS, OFFSETS, golden, parts_of, sharded
 from tests.tiny_engines import build_model
 
@@ -103,3 +104,17 @@ def test_each_dropout_is_replaced_once(model):
     assert [module.site for module in found] == list(range(len(found)))
     assert len(found) == sum(isinstance(module, nn.Dropout) for module in model.modules())
     assert not any(isinstance(module, nn.Dropout) for module in mine.modules())
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), st.integers(1, 3)), min_size=4, max_size=6))
+def test_kinds_of_rows_are_known_by_their_number_or_said_not_to_be(lengths):
+    source, target = ([*counts] for counts in zip(*lengths, strict=True))
+    kinds, offsets = [[1] * len(lengths), source, target], [0, 1, 2, len(lengths)]
+    by_shard = [[counts[0], counts[1], sum(counts[2:])] for counts in kinds]
+    context = ShardContext()
+    with context.shards(kinds, offsets, 0, 0):
+        found = [context.sizes_of(torch.ones(sum(counts), 2)) for counts in kinds]
+    assert (found == by_shard) == are_told_apart(kinds, offsets)
+    assert are_told_apart(kinds, offsets) == all(
+        a == b or sum(a) != sum(b) for a, b in itertools.combinations(by_shard, 2)
+    )
