@@ -19,7 +19,8 @@ from bonafide.engine.finetuning import embeddings, get_encoder
 from bonafide.forward.batch import PACKED
 from bonafide.forward.inference import BATCH
 from bonafide.forward.packed_attention import layers
-from bonafide.forward.packing import TOLERANCE, make_batch, token_indices
+from bonafide.forward.packing import make_batch, token_indices
+from bonafide.forward.trial import TOLERANCE
 from bonafide.pretrained.padding import MISFITS
 from bonafide.project.arrays import Ints
 

@@ -1,12 +1,12 @@
 """One batch of texts: what the model is called with, and where each text lies in its rows."""
 
 from dataclasses import dataclass, field
-from itertools import groupby
+from functools import cached_property
 from typing import Any
 
 import torch
 
-from bonafide.forward.block_attention import SHORT, Blocks
+from bonafide.forward.spans import Spans
 
 PACKED = "packed"  # the attention's name in transformers, and of the keyword argument by which it gets the batch
 
@@ -31,8 +31,14 @@ class Batch:
     """(tokens, d), the last layer's input, where that layer has queries of first tokens only."""
     row_counts: list[list[int]] = field(default_factory=list, repr=False)
     """Of each kind of rows that activations have, how many each text has; as it is made: one, and its tokens."""
-    block_layouts: dict[tuple[int, bool], Blocks] = field(default_factory=dict, repr=False)
-    """By number of heads and whether attention is causal; shared by the layers."""
+    target_lengths: list[int] | None = None
+    """Rows of each text's translation, of which the decoder of a model that has an encoder reads all but the end."""
+    targets: torch.Tensor | None = field(default=None, repr=False)
+    """(counted,) int64, the token to be predicted at each row that counts, text after text."""
+    counts: list[int] = field(default_factory=list, repr=False)
+    """How many of each text's rows count."""
+    counted: torch.Tensor | None = field(default=None, repr=False)
+    """(counted,) int64, the rows that count among those of the model's last layer; None: all, in their order."""
 
     def __post_init__(self) -> None:
         """Each text has a row above the pooling, and those of its tokens below, unless more kinds are named."""
@@ -43,19 +49,22 @@ class Batch:
         """Keyword arguments of the model, without labels."""
         return self.tensors | ({PACKED: self} if "position_ids" in self.tensors else {})
 
-    @property
-    def short(self) -> int:
-        """How many texts, the first ones, are short enough for `block_attention`."""
-        return sum(length <= SHORT for length in self.lengths)
+    @cached_property
+    def texts(self) -> Spans:
+        """Of texts that see themselves."""
+        return Spans(self.lengths, self.lengths)
 
-    def blocks(self, heads: int, *, causal: bool = False) -> Blocks:
-        """The layout of the short texts."""
-        kind = heads, causal
-        if kind not in self.block_layouts:
-            self.block_layouts[kind] = Blocks(self.lengths[: self.short], heads, causal=causal)
-        return self.block_layouts[kind]
+    @cached_property
+    def firsts(self) -> Spans:
+        """Of the first token of each text, which sees all of it."""
+        return Spans([1] * len(self.lengths), self.lengths)
 
-    @property
-    def runs(self) -> list[tuple[int, int]]:
-        """(texts, length) of each run of neighbours that are equally long."""
-        return [(len(list(equal)), length) for length, equal in groupby(self.lengths)]
+    @cached_property
+    def translations(self) -> Spans | None:
+        """Of translations that see themselves; None where the model has no encoder beside its decoder."""
+        return None if self.target_lengths is None else Spans(self.target_lengths, self.target_lengths)
+
+    @cached_property
+    def crossings(self) -> Spans:
+        """Of translations that see their texts."""
+        return Spans(self.target_lengths or [], self.lengths)

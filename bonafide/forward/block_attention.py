@@ -9,62 +9,87 @@ batched products allow it, which is tried out once (`is_batch_invariant`); elsew
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from itertools import product
 from typing import Any
 
 import numpy as np
 import torch
 
+from bonafide.project.arrays import Ints
+
 SHORT, STEP = 96, 8  # tokens: at 96 a layer takes 10 ms instead of 14, at 128 12 instead of 16, at 256 as long
 
 
-class Blocks:
-    """Where texts of ascending lengths lie by text, head and position, each padded to a multiple of `STEP`."""
+class _Rows:
+    """Where the rows of texts lie by block, text, head and position, each text padded to its block's width."""
 
-    def __init__(self, lengths: Sequence[int], heads: int, *, causal: bool = False) -> None:
-        """Lay out texts that lie end to end as (tokens, heads, d); `causal`: no token sees those after it."""
-        real = np.asarray(lengths, dtype=np.int64)
-        padded = -(-real // STEP) * STEP
-        self.heads = heads
-        widths = np.repeat(padded, heads)  # of each (text, head)
-        at = np.arange(widths.sum()) - np.repeat(np.cumsum(widths) - widths, widths)
-        length, first = (np.repeat(a, heads * padded) for a in (real, np.cumsum(real) - real))
-        head = np.repeat(np.tile(np.arange(heads), len(real)), widths)
+    def __init__(self, lengths: Ints, widths: Ints, order: Ints, heads: int) -> None:
+        """Texts of `lengths` rows lie end to end as (rows, heads, d); they come in `order`, each `widths` wide."""
+        ends = np.cumsum(lengths)
+        real, padded, firsts = lengths[order], widths[order], (ends - lengths)[order]
+        each = np.repeat(padded, heads)  # of (text, head)
+        at = np.arange(each.sum()) - np.repeat(np.cumsum(each) - each, each)
+        length, first = (np.repeat(a, heads * padded) for a in (real, firsts))
+        head = np.repeat(np.tile(np.arange(heads), len(real)), each)
         source = (first + np.minimum(at, length - 1)) * heads + head
         inside = at < length
         inverse = np.empty(heads * real.sum(), dtype=np.int64)
         inverse[source[inside]] = np.flatnonzero(inside)
         self.source, self.inverse, self.padding = map(torch.from_numpy, (source, inverse, np.flatnonzero(~inside)))
-        values, counts = np.unique(padded, return_counts=True)
-        self.shapes = [(count * heads, width) for count, width in zip(counts.tolist(), values.tolist(), strict=True)]
-        self.rows, self.firsts = [n * width for n, width in self.shapes], [n for n, _ in self.shapes]
-        parts = np.split(real, np.cumsum(counts)[:-1])
-        mask = self._causal_mask if causal else self._padding_mask
-        self.masks = [mask(part, width) for part, (_, width) in zip(parts, self.shapes, strict=True)]
-
-    def _padding_mask(self, lengths: np.ndarray[Any, Any], width: int) -> torch.Tensor:
-        """(texts x heads, 1, width): 0 for a token, -inf for padding."""
-        mask = np.where(np.arange(width) < lengths[:, None], np.float32(0), np.float32("-inf"))
-        return torch.from_numpy(np.repeat(mask, self.heads, axis=0)[:, None])
-
-    @staticmethod
-    def _causal_mask(_lengths: np.ndarray[Any, Any], width: int) -> torch.Tensor:
-        """(1, width, width): 0 for what a token sees, -inf for what comes after it, as all padding does."""
-        return torch.full((1, width, width), -torch.inf).triu_(1)
+        self.heads = heads
 
     def gather(self, x: torch.Tensor) -> torch.Tensor:
-        """(tokens, heads, d) to (rows, d), block after block; padding repeats a text's last token."""
+        """(rows, heads, d) to (block rows, d), block after block; padding repeats a text's last row."""
         return x.reshape(-1, x.shape[-1]).index_select(0, self.source)
 
     def scatter(self, x: torch.Tensor) -> torch.Tensor:
         """What `gather` took apart, without the padding."""
         return x.index_select(0, self.inverse).view(-1, self.heads, x.shape[-1])
 
-    def views(self, *tensors: torch.Tensor) -> Iterator[list[torch.Tensor]]:
-        """Each block's part (texts x heads, width, d) of every tensor; of first tokens alone (texts x heads, 1, d)."""
-        total = sum(self.rows)
-        split = (torch.split_with_sizes(x, self.rows if x.shape[0] == total else self.firsts) for x in tensors)
-        for n, *parts in zip(self.firsts, *split, strict=True):
+
+class Blocks:
+    """Texts in blocks of like lengths of queries and of keys, each padded to a multiple of `STEP`."""
+
+    def __init__(self, queries: Sequence[int], keys: Sequence[int], heads: int, *, causal: bool = False) -> None:
+        """Lay out texts that have so many `queries` and `keys`; `causal`: no query sees the keys after it.
+
+        A single query that sees all keys is not padded.
+        """
+        real = np.array([queries, keys], dtype=np.int64)
+        widths = -(-real // STEP) * STEP
+        widths[0][(real[0] == 1) & (not causal)] = 1
+        order = np.lexsort(widths[::-1])
+        self.keys = _Rows(real[1], widths[1], order, heads)
+        same = np.array_equal(real[0], real[1]) and np.array_equal(widths[0], widths[1])
+        self.queries = self.keys if same else _Rows(real[0], widths[0], order, heads)
+        (wide, long), counts = np.unique(widths[:, order], axis=1, return_counts=True)
+        self.shapes = [*zip((counts * heads).tolist(), wide.tolist(), long.tolist(), strict=True)]
+        """(texts x heads, queries, keys) of each block."""
+        parts = np.split(real[1][order], np.cumsum(counts)[:-1])
+        self.masks = [
+            _causal_mask(width) if causal else _padding_mask(part, width, heads)
+            for part, width in zip(parts, long.tolist(), strict=True)
+        ]
+
+    def views(self, queries: Sequence[torch.Tensor], keys: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
+        """Each block's part (texts x heads, width, d) of every tensor that has a row for each query, or each key."""
+        sides = [(x, [n * width for n, width, _ in self.shapes]) for x in queries]
+        sides += [(x, [n * width for n, _, width in self.shapes]) for x in keys]
+        split = (torch.split_with_sizes(x, rows) for x, rows in sides)
+        for (n, *_), *parts in zip(self.shapes, *split, strict=True):
             yield [part.view(n, -1, part.shape[-1]) for part in parts]
+
+
+@cache
+def _causal_mask(width: int) -> torch.Tensor:
+    """(1, width, width): 0 for what a token sees, -inf for what comes after it, as all padding does."""
+    return torch.full((1, width, width), -torch.inf).triu_(1)
+
+
+def _padding_mask(lengths: Ints, width: int, heads: int) -> torch.Tensor:
+    """(texts x heads, 1, width): 0 for a key, -inf for padding."""
+    mask = np.where(np.arange(width) < lengths[:, None], np.float32(0), np.float32("-inf"))
+    return torch.from_numpy(np.repeat(mask, heads, axis=0)[:, None])
 
 
 class _Attention(torch.autograd.Function):
@@ -72,27 +97,25 @@ class _Attention(torch.autograd.Function):
     def forward(
         ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, blocks: Blocks, scale: float
     ) -> torch.Tensor:
-        ctx.whole = query.shape[0] == key.shape[0]  # or first tokens alone
-        k, v = blocks.gather(key), blocks.gather(value)
-        q = blocks.gather(query) if ctx.whole else query.reshape(-1, query.shape[-1])
+        q, k, v = blocks.queries.gather(query), blocks.keys.gather(key), blocks.keys.gather(value)
         out, weights = torch.empty_like(q), []
-        for mask, (q_block, k_block, v_block, out_block) in zip(blocks.masks, blocks.views(q, k, v, out), strict=True):
+        for mask, (q_block, out_block, k_block, v_block) in zip(
+            blocks.masks, blocks.views((q, out), (k, v)), strict=True
+        ):
             weight = torch.baddbmm(mask, q_block, k_block.transpose(1, 2), alpha=scale).softmax(-1)
             torch.bmm(weight, v_block, out=out_block)
             weights.append(weight)
         ctx.blocks, ctx.scale = blocks, scale
         ctx.save_for_backward(q, k, v, *weights)
-        return blocks.scatter(out) if ctx.whole else out.view_as(query)
+        return blocks.queries.scatter(out)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         blocks, (q, k, v, *weights) = ctx.blocks, ctx.saved_tensors
-        g = grads[0].reshape(-1, q.shape[-1])
-        if ctx.whole:
-            g = blocks.gather(grads[0]).index_fill_(0, blocks.padding, 0)
+        g = blocks.queries.gather(grads[0]).index_fill_(0, blocks.queries.padding, 0)
         dq, dk, dv = (torch.empty_like(x) for x in (q, k, v))
-        views = blocks.views(q, k, v, g, dq, dk, dv)
-        for weight, (q_block, k_block, v_block, g_block, dq_block, dk_block, dv_block) in zip(
+        views = blocks.views((q, g, dq), (k, v, dk, dv))
+        for weight, (q_block, g_block, dq_block, k_block, v_block, dk_block, dv_block) in zip(
             weights, views, strict=True
         ):
             torch.bmm(weight.transpose(1, 2), g_block, out=dv_block)
@@ -100,14 +123,13 @@ class _Attention(torch.autograd.Function):
             d_score = torch._softmax_backward_data(d_weight, weight, -1, weight.dtype).mul_(ctx.scale)  # noqa: SLF001
             torch.bmm(d_score, k_block, out=dq_block)
             torch.bmm(d_score.transpose(1, 2), q_block, out=dk_block)
-        query = blocks.scatter(dq) if ctx.whole else dq.view_as(grads[0])
-        return query, blocks.scatter(dk), blocks.scatter(dv), None, None
+        return blocks.queries.scatter(dq), blocks.keys.scatter(dk), blocks.keys.scatter(dv), None, None
 
 
 def attend(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, blocks: Blocks, scale: float | None
 ) -> torch.Tensor:
-    """Softmax attention of query (tokens or texts, heads, d) on key and value (tokens, heads, d) within each text.
+    """Softmax attention of query (queries, heads, d) on key and value (keys, heads, d) within each text.
 
     Computed in fp32; `scale` None is 1 / sqrt(d). Returns the query's shape and dtype.
     """
@@ -118,15 +140,16 @@ def attend(
 
 
 @cache
-def is_batch_invariant(heads: int, width: int) -> bool:
+def is_batch_invariant(heads: int, width: int, *, cross: bool = False) -> bool:
     """Whether a text's bits, forward and backward, are the same among all texts and among a part of them.
 
     With all threads and with half of them, as `GradOverlap` leaves to backward. The same at every start on one machine;
-    some 60 ms with 12 heads of 32.
+    some 60 ms with 12 heads of 32. `cross`: where texts have other numbers of queries than of keys.
     """
+    texts = _cross_texts() if cross else _self_texts()
     with half_of_the_threads():
-        by_half = _has_same_bits_in_parts(heads, width)
-    return by_half and _has_same_bits_in_parts(heads, width)
+        by_half = _has_same_bits_in_parts(texts, heads, width)
+    return by_half and _has_same_bits_in_parts(texts, heads, width)
 
 
 @contextmanager
@@ -140,24 +163,40 @@ def half_of_the_threads() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+def _self_texts() -> list[tuple[int, int]]:
+    """(queries, keys) of texts that see themselves, three in a block."""
+    return [(n, n) for width in range(STEP, SHORT + 1, 2 * STEP) for n in (width - 3, width - 1, width)]
+
+
+def _cross_texts() -> list[tuple[int, int]]:
+    """(queries, keys) of texts that see others, three in a block."""
+    widths = range(STEP, SHORT + 1, 3 * STEP)
+    return [(queries - less, keys - less) for queries, keys in product(widths, widths) for less in (3, 1, 0)]
+
+
 @torch.inference_mode(mode=False)
-def _has_same_bits_in_parts(heads: int, width: int) -> bool:
-    lengths = [n for width in range(STEP, SHORT + 1, 2 * STEP) for n in (width - 3, width - 1, width)]
+def _has_same_bits_in_parts(texts: list[tuple[int, int]], heads: int, width: int) -> bool:
     rng = torch.Generator().manual_seed(0)
-    whole = [torch.randn(sum(lengths), heads, width, generator=rng) for _ in range(4)]
-    expected, ends = _forward_backward(lengths, whole), np.cumsum([0, *lengths])
+    queries, keys = (sum(side) for side in zip(*texts, strict=True))
+    whole = [torch.randn(rows, heads, width, generator=rng) for rows in (queries, keys, keys, queries)]
+    expected = _forward_backward(texts, whole)
     for part in (slice(0, None, 2), slice(1, None, 2), slice(2, 3)):
-        texts = range(len(lengths))[part]
-        rows = torch.from_numpy(np.concatenate([np.arange(ends[i], ends[i + 1]) for i in texts]))
-        found = _forward_backward([lengths[i] for i in texts], [x[rows] for x in whole])
-        if not all(torch.equal(mine, its[rows]) for mine, its in zip(found, expected, strict=True)):
+        query, key = (_rows_of(side, part) for side in zip(*texts, strict=True))
+        found = _forward_backward(texts[part], [x[at] for x, at in zip(whole, (query, key, key, query), strict=True)])
+        if not all(torch.equal(a, b[at]) for a, b, at in zip(found, expected, (query, query, key, key), strict=True)):
             return False
     return True
 
 
+def _rows_of(lengths: Sequence[int], part: slice) -> torch.Tensor:
+    ends = np.cumsum(lengths)
+    rows = [np.arange(end - length, end) for end, length in zip(ends[part], lengths[part], strict=True)]
+    return torch.from_numpy(np.concatenate(rows))
+
+
 @torch.enable_grad()
-def _forward_backward(lengths: list[int], tensors: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+def _forward_backward(texts: list[tuple[int, int]], tensors: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
     """Attention of three tensors, and their gradients for the fourth."""
     query, key, value = (x.detach().requires_grad_() for x in tensors[:3])
-    out = attend(query, key, value, Blocks(lengths, query.shape[1]), None)
+    out = attend(query, key, value, Blocks(*zip(*texts, strict=True), query.shape[1]), None)
     return out.detach(), *torch.autograd.grad(out, (query, key, value), tensors[3])

@@ -1,12 +1,13 @@
 """Attention within each text of a packed batch, registered with transformers under the name `packed`.
 
-A batch's texts lie end to end, ascending in length, so that texts of equal length are neighbours. Short texts on a CPU
-go through `block_attention`; all others through torch's scaled-dot-product attention, a call for each run of equally
-long texts: reshaped views, so that there is neither a mask nor padding. Whatever else a model asks of its attention
-(scale, window, causality, a cap on scores, shared key-value heads) is done here or refused, never ignored.
+A batch's texts lie end to end, ascending in length, so that texts of equal length are neighbours; a decoder that has
+an encoder also attends from each translation to its text (`Spans`). Short texts on a CPU go through `block_attention`;
+all others through torch's scaled-dot-product attention, a call for each run of equally long texts: reshaped views, so
+that there is neither a mask nor padding. Whatever else a model asks of its attention (scale, window, causality, a cap
+on scores, shared key-value heads) is done here or refused, never ignored.
 """
 
-from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from transformers import AttentionInterface
 
 from bonafide.forward import block_attention
 from bonafide.forward.batch import PACKED, Batch
+from bonafide.forward.spans import Spans
 from bonafide.project.errors import InputError
 
 KEY_VALUE = (("key", "value"), ("k_lin", "v_lin"))  # BERT, RoBERTa and ELECTRA; DistilBERT
@@ -31,9 +33,9 @@ class AttentionInputs(NamedTuple):
     """What attention within texts works on."""
 
     query: torch.Tensor
-    """(tokens, heads, d), or (texts, heads, d) where only first tokens have queries."""
+    """(queries, heads, d)."""
     key: torch.Tensor
-    """(tokens, heads, d)."""
+    """(keys, heads, d)."""
     value: torch.Tensor
     """As key."""
     scale: float | None = None
@@ -81,11 +83,23 @@ def packed_attention(
         heads = query.shape[1]
         names = _key_value(module)
         key, value = (getattr(module, name)(packed.hidden).unflatten(-1, (heads, -1)) for name in names or ())
-        return _attend(AttentionInputs(query.squeeze(2), key, value, scale, cap=cap), packed)[:, None], None
+        return _attend(AttentionInputs(query.squeeze(2), key, value, scale, cap=cap), packed.firsts)[:, None], None
     # squeeze, not an index, whose gradient would be zeros that are made and copied into: 2 % of a step
     query, key, value = (tensor.squeeze(0).transpose(0, 1) for tensor in (query, key, value))
     inputs = _repeat_key_value_heads(AttentionInputs(query, key, value, scale, window, causal, cap))
-    return _attend(inputs, packed)[None], None
+    return _attend(inputs, _spans(module, packed, causal=causal))[None], None
+
+
+def _spans(module: nn.Module, packed: Batch, *, causal: bool) -> Spans:
+    """Of texts that see themselves, or in a decoder that has an encoder, translations that see themselves or texts.
+
+    Such a decoder's attention to itself is causal, and the only one that is.
+    """
+    if packed.translations is None:
+        return packed.texts
+    if causal:
+        return packed.translations
+    return packed.crossings if getattr(module, "is_decoder", False) else packed.texts
 
 
 def _read_options(
@@ -115,14 +129,14 @@ def _repeat_key_value_heads(inputs: AttentionInputs) -> AttentionInputs:
     return inputs._replace(key=key, value=value)
 
 
-def _attend(inputs: AttentionInputs, packed: Batch) -> torch.Tensor:
+def _attend(inputs: AttentionInputs, spans: Spans) -> torch.Tensor:
     """Attention in the query's shape, but as wide as values; so are the results of all functions below."""
     query, _, value, *_ = inputs
     if query.shape[-1] != value.shape[-1]:
-        return _attend(_widen(inputs), packed)[..., : value.shape[-1]]
+        return _attend(_widen(inputs), spans)[..., : value.shape[-1]]
     if inputs.cap is not None:
-        return attend_capped(inputs, packed)
-    return (attend_by_run if query.is_cuda else attend_short_in_blocks)(inputs, packed)
+        return attend_capped(inputs, spans)
+    return (attend_by_run if query.is_cuda else attend_short_in_blocks)(inputs, spans)
 
 
 def _widen(inputs: AttentionInputs) -> AttentionInputs:
@@ -133,33 +147,45 @@ def _widen(inputs: AttentionInputs) -> AttentionInputs:
     return inputs._replace(query=query, key=key, value=value, scale=scale)
 
 
-def attend_short_in_blocks(inputs: AttentionInputs, packed: Batch) -> torch.Tensor:
-    """Short texts, which come first, in blocks; the others, and those that a window cuts, run by run."""
+def attend_short_in_blocks(inputs: AttentionInputs, spans: Spans) -> torch.Tensor:
+    """Short texts in blocks; the others, and those that a window cuts, run by run."""
     query, key, value, scale, window, causal, _ = inputs
     uncut = window is None or window >= block_attention.SHORT - 1
-    short = packed.short if uncut and block_attention.is_batch_invariant(*query.shape[1:]) else 0
-    if not short:
-        return attend_by_run(inputs, packed)
-    blocks = packed.blocks(query.shape[1], causal=causal)
-    if short == len(packed.lengths):
+    invariant = partial(block_attention.is_batch_invariant, *query.shape[1:], cross=spans.is_cross)
+    if not uncut or not spans.is_short.any() or not invariant():
+        return attend_by_run(inputs, spans)
+    few, rest = spans.parts
+    blocks = few.blocks(query.shape[1], causal=causal)
+    if not rest.queries:
         return block_attention.attend(query, key, value, blocks, scale)
-    tokens = sum(packed.lengths[:short])
-    rows = ((query, tokens if packed.hidden is None else short), (key, tokens), (value, tokens))
-    (q, q_rest), (k, k_rest), (v, v_rest) = (torch.split(x, [n, len(x) - n]) for x, n in rows)
-    rest = inputs._replace(query=q_rest, key=k_rest, value=v_rest)
-    longer = replace(packed, lengths=packed.lengths[short:])
-    return torch.cat([block_attention.attend(q, k, v, blocks, scale), attend_by_run(rest, longer)])
+    by_query, by_key = spans.orders
+    moved = (_Reordered.apply(x, order) for x, order in ((query, by_query), (key, by_key), (value, by_key)))  # type: ignore[no-untyped-call]
+    sizes = ((sum(part.queries), sum(part.keys), sum(part.keys)) for part in (few, rest))
+    (q, q_rest), (k, k_rest), (v, v_rest) = map(torch.split, moved, zip(*sizes, strict=True))
+    others = attend_by_run(inputs._replace(query=q_rest, key=k_rest, value=v_rest), rest)
+    out = torch.cat([block_attention.attend(q, k, v, blocks, scale), others])
+    return _Reordered.apply(out, None if by_query is None else by_query.argsort())  # type: ignore[no-any-return, no-untyped-call]
 
 
-def attend_by_run(inputs: AttentionInputs, packed: Batch) -> torch.Tensor:
+class _Reordered(torch.autograd.Function):
+    """The rows of a tensor in another order, each once: so that backward moves rows too, where torch's adds them."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, order: torch.Tensor | None) -> torch.Tensor:
+        ctx.order = order
+        return x if order is None else x.index_select(0, order)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return grads[0] if ctx.order is None else grads[0].index_select(0, ctx.order.argsort()), None
+
+
+def attend_by_run(inputs: AttentionInputs, spans: Spans) -> torch.Tensor:
     """Torch's attention over each run of equally long texts: views only, no padding, a mask only for a window."""
     query, key, value, scale, window, causal, _ = inputs
-    sizes = [n * length for n, length in packed.runs]
-    rows = sizes if packed.hidden is None else [n for n, _ in packed.runs]
     outs = []
-    for (n, length), *parts in zip(
-        packed.runs, torch.split(query, rows), torch.split(key, sizes), torch.split(value, sizes), strict=True
-    ):
+    sizes = ([n * queries for n, queries, _ in spans.runs], *[[n * keys for n, _, keys in spans.runs]] * 2)
+    for (n, length, _), *parts in zip(spans.runs, *map(torch.split, (query, key, value), sizes), strict=True):
         q, k, v = (part.view(n, len(part) // n, *part.shape[1:]).transpose(1, 2) for part in parts)
         band = _band(length, window, query.device, causal=causal)
         out = nn.functional.scaled_dot_product_attention(
@@ -169,14 +195,13 @@ def attend_by_run(inputs: AttentionInputs, packed: Batch) -> torch.Tensor:
     return torch.cat(outs)
 
 
-def attend_capped(inputs: AttentionInputs, packed: Batch) -> torch.Tensor:
+def attend_capped(inputs: AttentionInputs, spans: Spans) -> torch.Tensor:
     """Attention with a cap on scores, which torch's has not, text by text: so no text's bits depend on others."""
     query, _, _, scale, window, causal, cap = inputs
     assert cap is not None  # noqa: S101 - or torch's attention would do
     scale, outs = query.shape[-1] ** -0.5 if scale is None else scale, []
-    rows = packed.lengths if packed.hidden is None else [1] * len(packed.lengths)
-    split = (torch.split(x, n) for x, n in zip(inputs[:3], (rows, *[packed.lengths] * 2), strict=True))
-    for length, *text in zip(packed.lengths, *split, strict=True):
+    split = map(torch.split, inputs[:3], (spans.queries, spans.keys, spans.keys))
+    for length, *text in zip(spans.queries, *split, strict=True):
         q, k, v = (x.transpose(0, 1) for x in text)
         scores = cap * torch.tanh(q @ k.transpose(1, 2) * scale / cap)
         band = _band(length, length if window is None else window, query.device, causal=causal, always=causal)

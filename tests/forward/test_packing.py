@@ -258,7 +258,7 @@ def test_bert_counts_positions_from_zero():
     batch = packing.pack(build_tokens([2, 3]), np.arange(2), build_model("bert"))
     assert batch.tensors["position_ids"][0].tolist() == [0, 1, 0, 1, 2]
     assert batch.first.tolist() == [0, 2]
-    assert batch.runs == [(1, 2), (1, 3)]
+    assert batch.texts.runs == [(1, 2, 2), (1, 3, 3)]
 
 
 @pytest.mark.parametrize("architecture", [*PACKED, *PADDED])

@@ -1,0 +1,49 @@
+"""Losses of tokens, summed by text: of translations and of language models, packed or padded."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from bonafide.forward.batch import Batch
+from bonafide.project.arrays import Floats
+
+
+def counted_logits(outputs: Any, batch: Batch) -> torch.Tensor:
+    """(counted, vocabulary) the logits of the rows that count, text after text.
+
+    Most packed models give no others (`language_modelling`); of the rest, and of padded batches, they are selected.
+    """
+    found = getattr(outputs, "prediction_logits", None)  # of BertForPreTraining
+    logits = (outputs.logits if found is None else found).flatten(0, 1)
+    if batch.counted is None or len(logits) == len(batch.counted):
+        return logits
+    return logits.index_select(0, batch.counted)
+
+
+def cross_entropy(outputs: Any, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
+    """(n,) fp32 the sum of each text's losses, nats; `smoothing`: of targets, in training."""
+    logits = counted_logits(outputs, batch).float()
+    losses = nn.functional.cross_entropy(logits, batch.targets, reduction="none", label_smoothing=smoothing)
+    return sum_by_text(losses, batch.counts)
+
+
+def nats_and_hits(outputs: Any, batch: Batch) -> Floats:
+    """(n, 2) float64 of each text: nats, and how many targets are the most likely token."""
+    logits = counted_logits(outputs, batch).float()
+    nats = nn.functional.cross_entropy(logits, batch.targets, reduction="none")
+    hits = logits.argmax(-1) == batch.targets
+    sums = [sum_by_text(values.double(), batch.counts) for values in (nats, hits)]
+    return torch.stack(sums, dim=1).cpu().numpy()
+
+
+def sum_by_text(values: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
+    """(n,) the sums of `counts` values each, in fp64 and rounded once: no text's sum depends on those beside it.
+
+    index_add adds one value after the other on the CPU, whatever lies around them; cumsum would not.
+    """
+    of = torch.from_numpy(np.repeat(np.arange(len(counts)), counts)).to(values.device)
+    sums = torch.zeros(len(counts), dtype=torch.float64, device=values.device)
+    return sums.index_add(0, of, values.double()).to(values.dtype)
