@@ -98,20 +98,25 @@ def try_packing(model: Any) -> str:
     """Let a classifier take packed batches, or leave it as it was and return the reason why it cannot."""
     if getattr(model.config, "is_encoder_decoder", False):
         return "its decoder looks at the texts of its encoder"
+
+    def logits(lay_out: Any, rows: Ints) -> torch.Tensor:
+        return model(**lay_out(_probe(model), rows, model).inputs).logits  # type: ignore[no-any-return]
+
+    ways = [partial(_pool, add_hooks, last) for add_hooks, last in POOLINGS]
+    texts = len(probe_lengths(model.config.get_text_config()))
+    reason = try_packed(model, ways, partial(logits, pad), partial(logits, pack), texts)
+    model.pools_last = not reason and _pools_last(model)
+    return reason
+
+
+def _probe(model: Any) -> Tokens:
+    """Texts of several lengths."""
     config = model.config.get_text_config()
     lengths = probe_lengths(config)
     # the padding id of a whole vocabulary lies behind one that is cut
     ids = probe_ids(model, sum(lengths), (config.pad_token_id, first_position(model) - 1)).astype(np.int32)
     offsets, texts = np.append(0, np.cumsum(lengths)), len(lengths)
-    tokens = Tokens(ids, offsets, np.zeros(texts, np.int64), np.array(["a"] * texts))
-
-    def logits(lay_out: Any, rows: Ints) -> torch.Tensor:
-        return model(**lay_out(tokens, rows, model).inputs).logits  # type: ignore[no-any-return]
-
-    ways = [partial(_pool, add_hooks, last) for add_hooks, last in POOLINGS]
-    reason = try_packed(model, ways, partial(logits, pad), partial(logits, pack), texts)
-    model.pools_last = not reason and _pools_last(model)
-    return reason
+    return Tokens(ids, offsets, np.zeros(texts, np.int64), np.array(["a"] * texts))
 
 
 def _pool(add_hooks: Any, last: bool, model: Any) -> Sequence[Any]:  # noqa: FBT001
