@@ -1,7 +1,7 @@
 """One batch of texts: what the model is called with, and where each text lies in its rows."""
 
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -33,7 +33,7 @@ class Batch:
     """Of each kind of rows that activations have, how many each text has; as it is made: one, and its tokens."""
     target_lengths: list[int] | None = None
     """Rows of each text's translation, of which the decoder of a model that has an encoder reads all but the end."""
-    targets: torch.Tensor | None = field(default=None, repr=False)
+    targets: torch.Tensor = field(default_factory=partial(torch.empty, 0, dtype=torch.int64), repr=False)
     """(counted,) int64, the token to be predicted at each row that counts, text after text."""
     counts: list[int] = field(default_factory=list, repr=False)
     """How many of each text's rows count."""

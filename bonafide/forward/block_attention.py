@@ -198,5 +198,6 @@ def _rows_of(lengths: Sequence[int], part: slice) -> torch.Tensor:
 def _forward_backward(texts: list[tuple[int, int]], tensors: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
     """Attention of three tensors, and their gradients for the fourth."""
     query, key, value = (x.detach().requires_grad_() for x in tensors[:3])
-    out = attend(query, key, value, Blocks(*zip(*texts, strict=True), query.shape[1]), None)
+    queries, keys = zip(*texts, strict=True)
+    out = attend(query, key, value, Blocks(queries, keys, query.shape[1]), None)
     return out.detach(), *torch.autograd.grad(out, (query, key, value), tensors[3])

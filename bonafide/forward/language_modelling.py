@@ -37,9 +37,9 @@ def make_batch(
     (counted,), text after text: the next token of a causal model, the masked one of another. more: other arguments of
     the model with a value for each token, such as `token_type_ids`. labels (n,): of texts, such as of next sentences.
     """
-    tokens = {"input_ids": ids} | dict(more or {})
+    tokens = {name: array.astype(np.int64) for name, array in ({"input_ids": ids} | dict(more or {})).items()}
     lay_out = _pack if attention_of(model) == PACKED else _pad
-    tensors, rows, widths = lay_out(model, {name: array.astype(np.int64) for name, array in tokens.items()}, lengths)
+    tensors, rows, widths = lay_out(model, tokens, lengths)
     ends, send = np.cumsum(lengths), partial(to_device, model=model)
     counts = np.add.reduceat(is_counted, ends - lengths, dtype=np.int64).tolist()
     counted = np.flatnonzero(is_counted)
@@ -55,7 +55,7 @@ def make_batch(
     )
 
 
-def _pack(model: Any, tokens: Mapping[str, Ints], lengths: Ints) -> tuple[dict[str, Ints], Ints, list[int]]:
+def _pack(model: Any, tokens: dict[str, Ints], lengths: Ints) -> tuple[dict[str, Ints], Ints, list[int]]:
     """The model's inputs (1, tokens), the row of each token, and the rows of each text."""
     tensors = tokens | {"position_ids": positions_in_texts(lengths) + first_position(model)}
     return {name: array[None] for name, array in tensors.items()}, np.arange(len(tokens["input_ids"])), lengths.tolist()

@@ -160,8 +160,10 @@ def attend_short_in_blocks(inputs: AttentionInputs, spans: Spans) -> torch.Tenso
         return block_attention.attend(query, key, value, blocks, scale)
     by_query, by_key = spans.orders
     moved = (_Reordered.apply(x, order) for x, order in ((query, by_query), (key, by_key), (value, by_key)))  # type: ignore[no-untyped-call]
-    sizes = ((sum(part.queries), sum(part.keys), sum(part.keys)) for part in (few, rest))
-    (q, q_rest), (k, k_rest), (v, v_rest) = map(torch.split, moved, zip(*sizes, strict=True))
+    queries, keys = sum(few.queries), sum(few.keys)
+    (q, q_rest), (k, k_rest), (v, v_rest) = (
+        torch.split(x, [rows, len(x) - rows]) for x, rows in zip(moved, (queries, keys, keys), strict=True)
+    )
     others = attend_by_run(inputs._replace(query=q_rest, key=k_rest, value=v_rest), rest)
     out = torch.cat([block_attention.attend(q, k, v, blocks, scale), others])
     return _Reordered.apply(out, None if by_query is None else by_query.argsort())  # type: ignore[no-any-return, no-untyped-call]
@@ -184,8 +186,10 @@ def attend_by_run(inputs: AttentionInputs, spans: Spans) -> torch.Tensor:
     """Torch's attention over each run of equally long texts: views only, no padding, a mask only for a window."""
     query, key, value, scale, window, causal, _ = inputs
     outs = []
-    sizes = ([n * queries for n, queries, _ in spans.runs], *[[n * keys for n, _, keys in spans.runs]] * 2)
-    for (n, length, _), *parts in zip(spans.runs, *map(torch.split, (query, key, value), sizes), strict=True):
+    rows, sizes = ([n * run[side] for n, *run in spans.runs] for side in (0, 1))
+    for (n, length, _), *parts in zip(
+        spans.runs, torch.split(query, rows), torch.split(key, sizes), torch.split(value, sizes), strict=True
+    ):
         q, k, v = (part.view(n, len(part) // n, *part.shape[1:]).transpose(1, 2) for part in parts)
         band = _band(length, window, query.device, causal=causal)
         out = nn.functional.scaled_dot_product_attention(
@@ -200,7 +204,7 @@ def attend_capped(inputs: AttentionInputs, spans: Spans) -> torch.Tensor:
     query, _, _, scale, window, causal, cap = inputs
     assert cap is not None  # noqa: S101 - or torch's attention would do
     scale, outs = query.shape[-1] ** -0.5 if scale is None else scale, []
-    split = map(torch.split, inputs[:3], (spans.queries, spans.keys, spans.keys))
+    split = (torch.split(x, rows) for x, rows in zip(inputs[:3], (spans.queries, spans.keys, spans.keys), strict=True))
     for length, *text in zip(spans.queries, *split, strict=True):
         q, k, v = (x.transpose(0, 1) for x in text)
         scores = cap * torch.tanh(q @ k.transpose(1, 2) * scale / cap)

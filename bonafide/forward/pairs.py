@@ -69,7 +69,7 @@ class Pairs:
         sides: list[Any] = []
         for ids, offsets in ((self.source_ids, self.source_offsets), (self.target_ids, self.target_offsets)):
             sides += [ids[indices_of(offsets, at)], np.append(0, np.cumsum(np.diff(offsets)[at]))]
-        return Pairs(*sides, self.ids[at])
+        return Pairs(sides[0], sides[1], sides[2], sides[3], self.ids[at])
 
 
 def make_batch(pairs: Pairs, rows: Ints, model: Any) -> Batch:
@@ -80,7 +80,8 @@ def make_batch(pairs: Pairs, rows: Ints, model: Any) -> Batch:
 def pack(pairs: Pairs, rows: Ints, model: Any) -> Batch:
     """Lay sources end to end, and targets; positions begin anew with each."""
     send = partial(to_device, model=model)
-    source, target = (np.diff(offsets)[rows] for offsets in (pairs.source_offsets, pairs.target_offsets))
+    target = pairs.units[rows]
+    source = pairs.lengths[rows] - target
     tensors = {
         "input_ids": pairs.source_ids[indices_of(pairs.source_offsets, rows)].astype(np.int64),
         "position_ids": positions_in_texts(source),
@@ -102,9 +103,10 @@ def pack(pairs: Pairs, rows: Ints, model: Any) -> Batch:
 def pad(pairs: Pairs, rows: Ints, model: Any) -> Batch:
     """Sources padded to the longest, on the right, and so targets."""
     send, n = partial(to_device, model=model), len(rows)
-    source, target = (np.diff(offsets)[rows] for offsets in (pairs.source_offsets, pairs.target_offsets))
+    target = pairs.units[rows]
+    source = pairs.lengths[rows] - target
     masks = [np.arange(lengths.max()) < lengths[:, None] for lengths in (source, target)]
-    ids = pairs.source_ids[indices_of(pairs.source_offsets, rows)], _shifted(pairs, rows, model)
+    ids = [pairs.source_ids[indices_of(pairs.source_offsets, rows)], _shifted(pairs, rows, model)]
     sides = [np.full(mask.shape, padding_of(model) or 0, dtype=np.int64) for mask in masks]
     for side, mask, flat in zip(sides, masks, ids, strict=True):
         side[mask] = flat
@@ -116,7 +118,6 @@ def pad(pairs: Pairs, rows: Ints, model: Any) -> Batch:
         lengths=[longest] * n,
         first=send(np.arange(n) * longest),
         row_counts=[[1] * n, [longest] * n, [widest] * n],
-        target_lengths=[widest] * n,
         targets=send(pairs.target_ids[indices_of(pairs.target_offsets, rows)].astype(np.int64)),
         counts=target.tolist(),
         counted=send(np.flatnonzero(masks[1])),

@@ -17,7 +17,7 @@ def counted_logits(outputs: Any, batch: Batch) -> torch.Tensor:
     Most packed models give no others (`language_modelling`); of the rest, and of padded batches, they are selected.
     """
     found = getattr(outputs, "prediction_logits", None)  # of BertForPreTraining
-    logits = (outputs.logits if found is None else found).flatten(0, 1)
+    logits: torch.Tensor = (outputs.logits if found is None else found).flatten(0, 1)
     if batch.counted is None or len(logits) == len(batch.counted):
         return logits
     return logits.index_select(0, batch.counted)
@@ -34,7 +34,7 @@ def nats_and_hits(outputs: Any, batch: Batch) -> Floats:
     """(n, 2) float64 of each text: nats, and how many targets are the most likely token."""
     logits = counted_logits(outputs, batch).float()
     nats = nn.functional.cross_entropy(logits, batch.targets, reduction="none")
-    hits = logits.argmax(-1) == batch.targets
+    hits = logits.argmax(-1).eq(batch.targets)
     sums = [sum_by_text(values.double(), batch.counts) for values in (nats, hits)]
     return torch.stack(sums, dim=1).cpu().numpy()
 
