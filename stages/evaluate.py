@@ -23,6 +23,7 @@ from bonafide.datasets.ragged import LEADING
 from bonafide.evaluation import predictions, row_facts
 from bonafide.evaluation.estimates import Sums, sum_up
 from bonafide.evaluation.paired_tests import Difference
+from bonafide.evaluation.panels import quotes
 from bonafide.evaluation.predictions import Predictions, to_numpy
 from bonafide.evaluation.slices import Slice, cut
 from bonafide.evaluation.split_summary import differences, summarise, summarise_slice
@@ -114,7 +115,7 @@ def measure(
                 | {"small": len(piece.rows) < params.evaluate.min_slice_rows}
                 for piece in slices[name]
             ],
-            "panels": [panel for panel in panels if name == JUDGED or panel["kind"] != "samples"],
+            "panels": [panel for panel in panels if name == JUDGED or not quotes(panel)],
         }
     return {
         "task": params.task.name,

@@ -84,7 +84,7 @@ def draw(evaluation: Facts, findings: Facts, worst_errors: int) -> Facts:
             name: figures.systems_ladder(facts, evaluation["systems"], primary["name"], f"{primary['words']} on {name}")
             for name, facts in evaluation["splits"].items()
         },
-        "training": figures.training(figures.read_history(HISTORY), primary["name"], primary["words"]),
+        "training": figures.training(figures.read_history(HISTORY), evaluation["metrics"]),
         "charts": [(panel, figures.draw(panel)) for panel in split["panels"] if panel["kind"] in figures.CHARTS],
         "tables": [(panel, figures.cells(panel)) for panel in tables],
         "samples": [(panel, figures.cells(panel, worst_errors)) for panel in samples],

@@ -139,6 +139,21 @@ def panels(words: Sequence[str], labels: Sequence[str]) -> list[Facts]:
             "rows": errors,
             "ids": [*words, *(f"{211 + 37 * i}_{i}" for i in range(len(TEXTS)))],
         },
+        {"kind": "samples", "title": "Lost numbers", "caption": "Outputs without a number of the text"}
+        | {
+            "columns": columns(Source="text", Output="text", Score="score"),
+            "rows": [[text, text[::-1], 27.31 - i] for i, text in enumerate([*words, *TEXTS])],
+            "ids": [f"r{i}" for i in range(len(words) + len(TEXTS))],
+        },
+        {"kind": "matrix", "title": "Attention", "caption": "Where it looked"}
+        | {
+            "names_x": [*words, *TEXTS[0].split()],
+            "names_y": [*words, *TEXTS[1].split()],
+            "values": [
+                [1 / (1 + abs(i - j)) for j in range(len(words) + len(TEXTS[0].split()))]
+                for i in range(len(words) + len(TEXTS[1].split()))
+            ],
+        },
     ]
 
 

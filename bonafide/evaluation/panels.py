@@ -16,11 +16,14 @@ class Panel(TypedDict, total=False):
     """Something to show of a split, as plain data. Which keys it has follows from its kind.
 
     matrix     names, counts (lists, one for each name), x and y (what the names are across and down)
+               or names_x, names_y (words of the data), values (numbers from 0 up, a list for each of names_y)
     scatter    points of `x` and `y`, with whiskers where there is `low` and `high` and sizes where there is `rows`;
                x, y (names of the axes); diagonal (whether to draw y = x)
     histogram  edges (one more than counts), counts
     table      columns, rows (lists of cells), mark (where to draw a line in the intervals)
     samples    columns, rows and ids of rows of the data, the most telling first: as many are shown as params ask for
+
+    Panels with words of the data are kept of the test split only, and shown on the page only.
     """
 
     kind: Literal["matrix", "scatter", "histogram", "table", "samples"]
@@ -28,6 +31,9 @@ class Panel(TypedDict, total=False):
     caption: str
     names: Sequence[str]
     counts: Sequence[Any]
+    names_x: Sequence[str]
+    names_y: Sequence[str]
+    values: Sequence[Sequence[float]]
     points: Sequence[Mapping[str, float]]
     x: str
     y: str
@@ -37,3 +43,8 @@ class Panel(TypedDict, total=False):
     rows: Sequence[Sequence[Any]]
     mark: float
     ids: Sequence[str]
+
+
+def quotes(panel: Panel) -> bool:
+    """Whether it holds words of the data."""
+    return panel["kind"] == "samples" or "names_x" in panel

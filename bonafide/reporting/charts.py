@@ -32,6 +32,8 @@ NUMBERED = 30  # units of a cell's side from which it has its count written in
 DARK = 0.5  # share of a row from which a cell's number is written light
 MATRIX = 16  # a matrix of more names is folded: two digits need 17 units
 MATRIX_NAMES = 110  # units that leave 16 names those 17
+HEADS = 70  # units of height for names that are written upwards
+CELL = 14  # units of a cell's side from which names of 12 stand apart
 
 
 Pair = tuple[float, float]
@@ -213,3 +215,34 @@ def matrix(names: Sequence[str], counts: Sequence[Sequence[int]], *, label: str,
             shown = text(left + (j + 0.5) * side, at + side / 2 + 4, count(number), "c on" if share > DARK else "c")
             marks.append(group(words, cell, shown) if side >= NUMBERED else group(words, cell))
     return chart(top + len(names) * side, label, *marks)
+
+
+def heat_map(
+    names_x: Sequence[str],
+    names_y: Sequence[str],
+    values: Sequence[Sequence[float]],
+    *,
+    label: str,
+    x: str = "",
+    y: str = "",
+) -> Markup:
+    """values[y][x] of 0 and more as colour, the largest the darkest; names across are written upwards.
+
+    As many columns are drawn as stay apart.
+    """
+    left, top = min(_names_width(names_y), MATRIX_NAMES), 20.0 + HEADS
+    names_x = names_x[: int((WIDTH - left) / CELL)]
+    side = min((WIDTH - left) / (len(names_x) or 1), 26)
+    most = max((value for row in values for value in row), default=0) or 1
+    marks = [text(0, 12, x, "m"), text(0, top - 8, y, "m")]
+    for j, name in enumerate(names_x):
+        at = f"translate({left + (j + 0.5) * side + 4:.1f} {top - 6:.1f}) rotate(-90)"
+        marks.append(element("text", shorten(name, HEADS), transform=at))
+    for i, (name, row) in enumerate(zip(names_y, values, strict=True)):
+        down = top + i * max(side, CELL)
+        marks.append(text(0, down + CELL / 2 + 4, shorten(name, left - 10)))
+        for j, (other, value) in enumerate(zip(names_x, row, strict=False)):
+            depth = f"{0.04 + 0.96 * value / most:.2f}"
+            cell = rect(left + j * side, down, side - 1, max(side, CELL) - 1, "f1", fill_opacity=depth)
+            marks.append(group(f"{y} {name}, {x} {other}: {score(value)}", cell))
+    return chart(top + len(names_y) * max(side, CELL), label, *marks)

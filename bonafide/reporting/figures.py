@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from bonafide.reporting.charts import bars, grouped_bars, histogram, interval, ladder, lines, matrix, scatter
+from bonafide.reporting.charts import bars, grouped_bars, heat_map, histogram, interval, ladder, lines, matrix, scatter
 from bonafide.reporting.svg import SERIES_COLOURS
 
 Facts = Mapping[str, Any]
@@ -28,7 +28,8 @@ CURVE_POINTS = 120  # a curve 400 units wide shows no more
 def draw(panel: Facts) -> Markup:
     """The chart of a panel that is no table."""
     data = {key: value for key, value in panel.items() if key not in ("kind", "title", "caption")}
-    return CHARTS[panel["kind"]](**data, label=panel["title"])
+    picture = heat_map if "values" in panel else CHARTS[panel["kind"]]
+    return picture(**data, label=panel["title"])
 
 
 def is_plain(panel: Facts) -> bool:
@@ -95,12 +96,16 @@ def thin(points: Points, limit: int) -> Points:
     return [(sum(x for x, _ in part) / len(part), sum(y for _, y in part) / len(part)) for part in parts]
 
 
-def training(history: Mapping[str, Points], metric: str, words: str) -> dict[str, Markup]:
-    """The losses (columns `<split>_..._loss`), and the primary metric on validation, by optimiser step."""
+def training(history: Mapping[str, Points], metrics: Sequence[Facts]) -> dict[str, Any]:
+    """By optimiser step the losses (columns `<split>_..._loss`), and a metric on validation with its `words`.
+
+    The first of `metrics` that training has: what needs whole outputs, as of a translation, is not measured there.
+    """
     losses = {column.partition("_")[0]: points for column, points in history.items() if column.endswith("_loss")}
     thinned = {split: thin(points, CURVE_POINTS) for split, points in losses.items() if points}
-    primary = history.get(f"validation_{metric}", [])
-    drawn = {"loss": lines(thinned, label="Loss by step", x="step", y="loss")} if thinned else {}
-    if len(primary) > 1:
-        drawn["primary"] = lines({words: primary}, label=f"Validation {words} by step", x="step", y=words)
+    drawn: dict[str, Any] = {"loss": lines(thinned, label="Loss by step", x="step", y="loss")} if thinned else {}
+    for words, points in ((one["words"], history.get(f"validation_{one['name']}", [])) for one in metrics):
+        if len(points) > 1:
+            chart = lines({words: points}, label=f"Validation {words} by step", x="step", y=words)
+            return drawn | {"validation": chart, "words": words}
     return drawn

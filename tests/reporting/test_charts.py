@@ -27,6 +27,7 @@ def every_chart(name: str) -> dict[str, str]:
         "interval": charts.interval(0.5, 0.4, 0.6, ends=(0, 1), mark=0.7),
         "scatter": charts.scatter([{"x": 1.0, "y": 2.0}], label=name, x=name, y=name),
         "sized": charts.scatter(BINS, label=name, x=name, y=name, diagonal=True),
+        "heat_map": charts.heat_map([name, "b"], [name], [[0.2, 0.8]], label=name, x=name, y=name),
         "matrix": charts.matrix([name, "b"], [[3, 1], [0, 4]], label=name, x=name, y=name),
     }
 
@@ -94,6 +95,15 @@ def test_a_matrix_is_coloured_by_the_share_of_its_row():
     assert opacity == pytest.approx([0.06 + 0.94 * share for share in (0.75, 0.25, 0, 1)], abs=0.01)
 
 
+def test_a_heat_map_is_darkest_where_the_value_is_largest_and_drops_columns_that_would_not_stand_apart():
+    opacity = [float(cell["fill-opacity"]) for cell in found(every_chart("a")["heat_map"], "rect")]
+    assert opacity == pytest.approx([0.04 + 0.96 * share for share in (0.25, 1)], abs=0.01)
+    wide = charts.heat_map([str(i) for i in range(90)], ["a", "b"], [[0.0] * 90] * 2, label="h")
+    cells = found(wide, "rect")
+    assert len(cells) == 2 * 27
+    assert all(float(cell["x"]) + float(cell["width"]) <= svg.WIDTH for cell in cells)
+
+
 def test_many_classes_fold_into_the_most_confused_and_lose_no_row():
     size = 150
     counts = [[7 if i == j else 0 for j in range(size)] for i in range(size)]
@@ -110,6 +120,7 @@ def test_charts_of_nothing_are_drawn():
     assert "<svg" in charts.grouped_bars([], {}, label="")
     assert "<svg" in charts.lines({}, label="", x="", y="")
     assert "<svg" in charts.scatter([], label="", x="", y="")
+    assert "<svg" in charts.heat_map([], [], [], label="")
 
 
 @given(finite, finite, st.integers(2, 6))

@@ -188,6 +188,31 @@ def test_one_epoch_and_a_clean_table_have_a_page(tmp_path):
     assert "after each epoch" not in written("index.html")
 
 
+@pytest.mark.parametrize(
+    ("columns", "shown"),
+    [
+        (("validation_log_loss", "validation_mcc"), "after each epoch: MCC; the best"),
+        (("validation_nats_per_token",), None),
+    ],
+)
+def test_the_curve_is_of_the_first_metric_that_training_has(tmp_path, columns, shown):
+    write_inputs(tmp_path, evaluation())
+    write_csv(HISTORY, ("step", "train_loss", *columns), [(step, 1 / step, *[0.5] * len(columns)) for step in (10, 20)])
+    report(PARAMS)
+    page = written("index.html")
+    assert shown in page if shown else "after each epoch" not in page
+
+
+def test_every_samples_panel_is_shown_and_no_word_of_a_picture_leaves_the_page(facts):
+    report(PARAMS)
+    assert "<h3>The surest mistakes</h3>" in written("index.html")
+    assert "<h3>Lost numbers</h3>" in written("index.html")
+    assert "27.3" in written("index.html")
+    assert "looks" not in written("report.md") + written("model_card.md")
+    assert "Attention" in written("index.html")
+    assert "Attention" not in written("report.md") + written("model_card.md")
+
+
 def test_params_hash_is_moved_by_what_shapes_a_result_and_by_nothing_else():
     tracked = replace(PARAMS, tracking=replace(PARAMS.tracking, experiment="another"))
     trained = replace(PARAMS, train=replace(PARAMS.train, learning_rate=4.0e-5))
