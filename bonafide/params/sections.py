@@ -1,6 +1,7 @@
 """The sections of params.yaml that all tasks share."""
 
 import unicodedata
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Annotated, Any, Literal
@@ -153,16 +154,16 @@ class Machine:
 
 
 @typed
-class Task:
+class Task(ABC):
     """What is learned, and from which columns."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
     """A package of `bonafide.tasks`."""
 
     @property
+    @abstractmethod
     def columns(self) -> dict[str, str]:
         """Our columns of its tables, beside id, group and split, and the kind of each: text, category or number."""
-        raise NotImplementedError
 
 
 @typed
