@@ -3,13 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
+Kind = Literal["name", "text", "count", "score", "percent", "estimate", "interval"]
+"""How values are written: `text` is of the data, `estimate` has value, low and high, `interval` draws them."""
 
-class Cell(TypedDict):
-    """A column of a table, and how its values are written."""
+
+class Column(TypedDict):
+    """A column of a table."""
 
     title: str
-    kind: Literal["name", "text", "count", "score", "percent", "estimate", "interval"]
-    """`text` is of the data and stays out of comments; `estimate` has value, low and high; `interval` draws them."""
+    kind: Kind
 
 
 class Panel(TypedDict, total=False):
@@ -39,10 +41,15 @@ class Panel(TypedDict, total=False):
     y: str
     diagonal: bool
     edges: Sequence[float]
-    columns: Sequence[Cell]
+    columns: Sequence[Column]
     rows: Sequence[Sequence[Any]]
     mark: float
     ids: Sequence[str]
+
+
+def columns(kinds: Mapping[str, Kind]) -> list[Column]:
+    """Columns by their titles."""
+    return [{"title": title, "kind": kind} for title, kind in kinds.items()]
 
 
 def quotes(panel: Panel) -> bool:

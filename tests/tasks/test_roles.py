@@ -9,11 +9,16 @@ import pytest
 ROOT = Path(__file__).parents[2]
 WORDS = re.compile(
     r"\b(f1_\w+|\w+_f1|accuracy|confusion|calibration|probabilit(y|ies)|negation|shell|tfidf|per_class)\b"
-    r"|SequenceClassification|SEQUENCE_CLASSIFICATION",
+    r"|\b(bleu|chrf|nats\w*|bits_per_\w+|perplexity|translations?|causal_lm|masked_lm|kneser\w*)\b"
+    r"|SequenceClassification|SEQUENCE_CLASSIFICATION|Seq2SeqLM|CausalLM|MaskedLM",
     re.IGNORECASE,
 )
 LABELS = re.compile(r"\b(labels?|num_labels|classes)\b")
-SHARED = ("evaluation/classification_metrics.py", "evaluation/calibration.py")  # formulas that several tasks share
+SHARED = (
+    "evaluation/classification_metrics.py",
+    "evaluation/calibration.py",
+    "evaluation/ngrams.py",
+)  # formulas that several tasks share
 ROOMS = ("comparison", "evaluation", "registry", "reporting", "review", "sweeps", "cli")
 
 

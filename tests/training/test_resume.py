@@ -239,9 +239,7 @@ def test_sigterm_to_two_processes_saves_too(tokenized, reference, tmp_path):
     running = start(project, STAGE)
     trains(project, running)
     running.process.terminate()
-    signalled = time.monotonic()
     assert running.process.wait(30) == 143
-    assert time.monotonic() - signalled < 6
     assert project.query(TRAININGS) == [("KILLED",)]
     (newest,) = checkpoints(project)[-1:]
     assert f"train: stopped after step {step_of(newest)}" in running.said()

@@ -9,7 +9,7 @@ import numpy as np
 from bonafide.evaluation.calibration import reliability
 from bonafide.evaluation.classification_metrics import by_class, from_sums
 from bonafide.evaluation.estimates import Sums
-from bonafide.evaluation.panels import Panel
+from bonafide.evaluation.panels import Panel, columns
 from bonafide.evaluation.slices import Named, number_names
 from bonafide.project.arrays import Floats, Ints
 from bonafide.protocol import Split
@@ -81,14 +81,16 @@ def classes(sums: Sums, labels: Sequence[str]) -> Panel:
         "kind": "table",
         "title": "By class",
         "caption": "The dashed line is the macro F1",
-        "columns": [
-            {"title": "Class", "kind": "name"},
-            {"title": "Rows", "kind": "count"},
-            {"title": "Precision", "kind": "estimate"},
-            {"title": "Recall", "kind": "estimate"},
-            {"title": "F1", "kind": "estimate"},
-            {"title": "", "kind": "interval"},
-        ],
+        "columns": columns(
+            {
+                "Class": "name",
+                "Rows": "count",
+                "Precision": "estimate",
+                "Recall": "estimate",
+                "F1": "estimate",
+                "": "interval",
+            }
+        ),
         "rows": [
             [label, one["rows"], one["precision"], one["recall"], one["f1"], one["f1"]]
             for label, one in zip(labels, found, strict=True)
@@ -107,12 +109,7 @@ def mistakes(split: Split, outputs: Floats, labels: Sequence[str]) -> Panel:
         "kind": "samples",
         "title": "The surest mistakes",
         "caption": "Wrong predictions, the most confident first. Some are the label's mistake, not the model's",
-        "columns": [
-            {"title": "Text", "kind": "text"},
-            {"title": "True", "kind": "name"},
-            {"title": "Predicted", "kind": "name"},
-            {"title": "Sure", "kind": "percent"},
-        ],
+        "columns": columns({"Text": "text", "True": "name", "Predicted": "name", "Sure": "percent"}),
         "ids": [ids[row] for row in worst],
         "rows": [
             [split.table["text"][row].as_py(), labels[targets[row]], labels[predictions[row]], float(confidence[row])]

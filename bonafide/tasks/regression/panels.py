@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bonafide.evaluation.panels import Panel
+from bonafide.evaluation.panels import Panel, columns
 from bonafide.project.arrays import Floats
 from bonafide.project.paths import MODEL
 from bonafide.protocol import Split
@@ -78,11 +78,7 @@ def coefficients(model: Linear) -> Panel:
         "title": "Coefficients",
         "caption": f"By how much the prediction changes ({unit}) with one unit of a column, all else being equal: the "
         "first moves it most over the rows of train" + (f"; {hidden:,} more move it less" if hidden > 0 else ""),
-        "columns": [
-            {"title": "Column", "kind": "name"},
-            {"title": "One unit", "kind": "name"},
-            {"title": f"Change, {unit}", "kind": "score"},
-        ],
+        "columns": columns({"Column": "name", "One unit": "name", f"Change, {unit}": "score"}),
         "rows": [[feature["column"], unit_of(feature), moved] for moved, feature, _ in found[:COEFFICIENTS]],
     }
 
@@ -106,11 +102,7 @@ def mistakes(ids: Sequence[str], targets: Floats, outputs: Floats) -> Panel:
         "kind": "samples",
         "title": "The largest errors",
         "caption": "Rows whose prediction is farthest from the true value",
-        "columns": [
-            {"title": "True", "kind": "score"},
-            {"title": "Predicted", "kind": "score"},
-            {"title": "Off by", "kind": "score"},
-        ],
+        "columns": columns({"True": "score", "Predicted": "score", "Off by": "score"}),
         "ids": [ids[row] for row in worst],
         "rows": [[float(targets[row]), float(outputs[row]), float(errors[row])] for row in worst],
     }
