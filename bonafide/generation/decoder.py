@@ -1,0 +1,108 @@
+"""An encoder-decoder model, step by step: sources are encoded once, and a step writes one token of every beam.
+
+All beams of a source share its keys and values: its encoder's, which are never copied, and those of the words written
+so far. Each step adds a slot a beam to the latter and moves none: a mask says which slots are a beam's own ancestors, so
+beams that change parents cost a gather of that mask, where transformers copies the cache. Any model whose attention goes
+through transformers' AttentionInterface can do this (Marian, BART, mBART, M2M100, Pegasus, T5).
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AttentionInterface
+from transformers.cache_utils import Cache, DynamicLayer, EncoderDecoderCache
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from bonafide.generation.cache import SharedLayer, fold
+
+BEAMS = "beams"  # the attention's name in transformers
+
+
+class Decoder:
+    """One batch of sources, and the beams of each."""
+
+    def __init__(self, model: Any, sources: Sequence[Sequence[int]]) -> None:
+        """Encode sources (token ids, none empty), padded on the right; within `decoding(model)`."""
+        self.model, device = model, next(model.parameters()).device
+        padded = nn.utils.rnn.pad_sequence([torch.tensor(ids) for ids in sources], batch_first=True, padding_value=-1)
+        padded = padded.to(device)
+        self.mask = _additive(padded >= 0)[:, None, None]
+        ids = padded.masked_fill(padded < 0, model.config.pad_token_id)
+        encoded = model.get_encoder()(input_ids=ids, attention_mask=self.mask).last_hidden_state
+        self.encoder_outputs = (encoded,)
+        self.cache = EncoderDecoderCache(
+            *(Cache(layer_class_to_replicate=kind) for kind in (SharedLayer, DynamicLayer))
+        )
+        self.ancestors = encoded.new_zeros(len(sources), 1, 0)
+
+    def step(self, tokens: torch.Tensor, parents: torch.Tensor) -> torch.Tensor:
+        """Feed each beam its next token and return the logits of the one after it, (sources, beams, vocabulary) fp32.
+
+        `tokens` and `parents`, (sources, beams) int64: what is written and which beam of the step before it continues.
+        """
+        sources, beams = tokens.shape
+        self.ancestors = torch.cat(
+            (
+                self.ancestors.gather(1, parents[..., None].expand(-1, -1, self.ancestors.shape[2])),
+                _additive(torch.eye(beams, dtype=torch.bool, device=tokens.device)).expand(sources, -1, -1),
+            ),
+            dim=2,
+        )
+        outputs = self.model(
+            encoder_outputs=self.encoder_outputs,
+            attention_mask=self.mask,
+            decoder_input_ids=tokens.view(-1, 1),
+            decoder_attention_mask=self.ancestors[:, None],
+            past_key_values=self.cache,
+        )
+        return outputs.logits.view(sources, beams, -1).float()
+
+    def keep(self, sources: torch.Tensor) -> None:
+        """Go on with some of the sources (int64 indices) and forget the others."""
+        self.mask, self.ancestors = self.mask[sources], self.ancestors[sources]
+        self.encoder_outputs = (self.encoder_outputs[0][sources],)
+        self.cache.reorder_cache(sources)
+
+
+def _additive(seen: torch.Tensor) -> torch.Tensor:
+    """0 where a bool mask is true, -inf elsewhere."""
+    return torch.zeros(seen.shape, device=seen.device).masked_fill_(~seen, -torch.inf)
+
+
+def attend(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    position_bias: torch.Tensor | None = None,
+    **options: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention of all beams of a source on the keys that they share: torch's, with the beams as its queries."""
+    sources, beams = len(key), len(query) // len(key)
+    if position_bias is not None and module.is_causal:  # T5's, by position, of which a step of beams has but one
+        positions = (torch.arange(key.shape[2], device=key.device) + beams - 1) // beams
+        position_bias = position_bias[..., positions]
+    out, _ = sdpa_attention_forward(
+        module, fold(query, sources), key, value, attention_mask, position_bias=position_bias, **options
+    )
+    return out.reshape(len(query), -1, *out.shape[2:]), None
+
+
+@contextmanager
+def decoding(model: Any) -> Iterator[None]:
+    """Let a model's attention be `attend`, in evaluation mode, without gradients."""
+    implementation = model.config._attn_implementation  # noqa: SLF001 - transformers has a setter and no getter
+    model.eval()
+    model.set_attn_implementation(BEAMS)
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        model.set_attn_implementation(implementation)
+
+
+AttentionInterface.register(BEAMS, attend)
