@@ -13,12 +13,12 @@ import numpy as np
 import torch
 
 from bonafide.engine.activation_cache import ActivationCache
-from bonafide.engine.dropout import replace_dropout
+from bonafide.engine.dropout import FunctionalDropout, replace_dropout
 from bonafide.engine.grad_overlap import GradOverlap, mostly_trained
 from bonafide.engine.grad_writer import GradWriter
 from bonafide.engine.hyperparameters import Recipe, Step, partition_by_tokens, schedule
 from bonafide.engine.matmul_policy import MatmulPolicy, find_min_invariant_rows, matmul_dtype
-from bonafide.engine.module_patching import install_grad_ops
+from bonafide.engine.module_patching import find_tied, install_grad_ops
 from bonafide.engine.optimizer import FlatAdamW, Optimizer
 from bonafide.engine.process_group import ProcessGroup
 from bonafide.engine.shard_bit_identity import try_sharing_a_pass
@@ -55,6 +55,7 @@ class Engine:
         self.shards = recipe.shards if recipe.exact else group.size * recipe.gradient_accumulation_steps
         self.context, self.matmul = ShardContext(), MatmulPolicy()
         replace_dropout(model, self.context)
+        self.dropout = FunctionalDropout(model, self.context)
         self.separation_reason = "" if self.packed else "padded rows depend on the longest text"
         """Why each shard has a pass of its own where sums must be exact; empty where several share one."""
         self.optimizer: Optimizer = self._prepare_model()
@@ -72,15 +73,16 @@ class Engine:
             self.separation_reason = f"{unmanaged[0]} holds weights beside modules"
         self.activation_cache = ActivationCache(model, packed=self.packed)
         self.inputs = self.activation_cache.add_to(self.examples)
-        self.optimizer = optimizer = FlatAdamW(model, self.recipe.weight_decay)
+        self.optimizer = optimizer = FlatAdamW(model, self.recipe.weight_decay, find_tied(model, self.writer))
         self.reduce_buffer, self.loss_slot = optimizer.reduce_buffer, optimizer.loss_slot
+        self.writer.lookup_grads = optimizer.lookup_grads
         if self.matmul.dtype != torch.float32:
             self.matmul.low_precision_weights = optimizer.keep_low_precision(model, self.matmul.dtype)
         if self.packed and not self.separation_reason:
             self.separation_reason = try_sharing_a_pass(self)
         if self.separation_reason:
             context.exact = False  # within a pass, which has one shard
-            self.writer.managed -= self.writer.copied
+            self.writer.leave(self.writer.copied)
         return optimizer
 
     def _choose_matmul(self, overlap: GradOverlap) -> MatmulPolicy:
@@ -142,6 +144,7 @@ class Engine:
             self.group.all_reduce(self.reduce_buffer)
         if len(firsts) * self.group.size > 1:
             self.writer.nonzero_rows.clear()  # others may have had other words
+        self.writer.add_lookups()
         return self.reduce_buffer[self.loss_slot].clone()
 
     def run_pass(self, ordered: Ints, shard_offsets: Ints, rng_key: int, first_shard: int) -> torch.Tensor:
@@ -158,8 +161,9 @@ class Engine:
         if not are_told_apart(row_counts, offsets):
             return self._run_apart(ordered, shard_offsets, rng_key, first_shard)
         with self.timer("forward and backward"):
-            torch.manual_seed(rng_key + first_shard)  # for randomness other than nn.Dropout's, as OPT's
+            torch.manual_seed(rng_key + first_shard)  # for randomness other than dropout
             with (
+                self.dropout.active(),
                 self.context.shards(row_counts, offsets, rng_key, first_shard),
                 self.writer.one_pass(self.optimizer.trained.values()),
             ):

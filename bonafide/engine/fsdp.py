@@ -104,7 +104,7 @@ class ShardedEngine(Engine):
             batch = self.task.collate(self.inputs, texts if len(texts) else ordered[:1], self.model)
         with self.timer("forward and backward"):
             torch.manual_seed(rng_key)
-            with self.context.shards(batch.row_counts, [0, len(batch.lengths)], rng_key, shard):
+            with self.dropout.active(), self.context.shards(batch.row_counts, [0, len(batch.lengths)], rng_key, shard):
                 loss = self._losses(batch).sum() * (len(texts) > 0) / units
                 loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()

@@ -12,6 +12,7 @@ from itertools import dropwhile
 
 import torch
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 
 class GradOverlap:
@@ -53,7 +54,7 @@ def mostly_trained(model: nn.Module) -> bool:
 
     Of LoRA they do not: half of the threads would wait, and the other half would take twice as long.
     """
-    linear = [m.weight for m in model.modules() if isinstance(m, nn.Linear)]
+    linear = [m.weight for m in model.modules() if isinstance(m, nn.Linear | Conv1D)]
     passed = list(dropwhile(lambda weight: not weight.requires_grad, linear))
     return 2 * sum(w.numel() for w in passed if w.requires_grad) > sum(w.numel() for w in passed)
 

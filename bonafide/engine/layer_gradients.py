@@ -1,4 +1,4 @@
-"""Linear, LayerNorm and Embedding whose weights' gradients are summed by shards and written once to where they stay.
+"""Layers whose weights' gradients are summed by shards and written once to where they stay.
 
 Each has the forward of the stock module; backward, it hands the gradients of its weights to a `GradWriter` and returns
 that of its input to autograd, None for its weights. Autograd alone would make a tensor of every gradient, also for the
@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from bonafide.engine.grad_writer import GradWriter
 from bonafide.engine.matmul_policy import MatmulPolicy
@@ -24,20 +25,33 @@ _buffers: dict[tuple[Any, ...], list[torch.Tensor]] = {}  # for the products of 
 
 
 def linear(
-    module: nn.Linear, x: torch.Tensor, *, context: ShardContext, writer: GradWriter, policy: MatmulPolicy
+    module: nn.Linear | Conv1D, x: torch.Tensor, *, context: ShardContext, writer: GradWriter, policy: MatmulPolicy
 ) -> torch.Tensor:
-    """`module(x)`; x (..., in) has a row for each token or text."""
-    return _Linear.apply(x, module.weight, module.bias, context.sizes_of(x), writer, policy)  # type: ignore[no-any-return, no-untyped-call]
+    """`module(x)`; x (..., in) has rows of a known kind, as in all of these."""
+    inputs_first = isinstance(module, Conv1D)  # of its weight
+    return _Linear.apply(x, module.weight, module.bias, inputs_first, context.sizes_of(x), writer, policy)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def layer_norm(module: nn.LayerNorm, x: torch.Tensor, *, context: ShardContext, writer: GradWriter) -> torch.Tensor:
-    """`module(x)`; x (..., d) has a row for each token or text."""
+    """`module(x)`."""
     return _LayerNorm.apply(x, module.weight, module.bias, module.eps, context.sizes_of(x), writer)  # type: ignore[no-any-return, no-untyped-call]
 
 
-def embedding(module: nn.Embedding, ids: torch.Tensor, *, context: ShardContext, writer: GradWriter) -> torch.Tensor:
-    """`module(ids)`; there is an id for each token or text."""
-    return _Embedding.apply(ids, module.weight, context.sizes_of(ids[..., None]), writer)  # type: ignore[no-any-return, no-untyped-call]
+def rms_norm(
+    module: nn.Module, x: torch.Tensor, *, eps: float, offset: float, context: ShardContext, writer: GradWriter
+) -> torch.Tensor:
+    """Return x / sqrt(mean(x^2) + eps) * (weight + offset), in fp32 (Zhang and Sennrich 2019); Gemma's offset is 1."""
+    return _RMSNorm.apply(x, module.weight, eps, offset, context.sizes_of(x), writer)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def embedding(
+    module: nn.Embedding, ids: torch.Tensor, *, scale: float = 1.0, context: ShardContext, writer: GradWriter
+) -> torch.Tensor:
+    """Rows `ids` of the table, times `scale`."""
+    rows: torch.Tensor = _Embedding.apply(
+        ids, module.weight, module.padding_idx, context.sizes_of(ids[..., None]), writer
+    )  # type: ignore[no-untyped-call]
+    return rows if scale == 1 else rows * scale
 
 
 def weight_grad(g: torch.Tensor, x: torch.Tensor, sizes: ShardSizes, out: torch.Tensor) -> None:
@@ -63,33 +77,27 @@ def bias_grad(g: torch.Tensor, sizes: ShardSizes, out: torch.Tensor) -> None:
     out.copy_(tree_sum(part.sum(0, dtype=torch.float32) for part in torch.split_with_sizes(g, sizes)))
 
 
-def embedding_grad(ids: torch.Tensor, g: torch.Tensor, sizes: ShardSizes, out: torch.Tensor) -> torch.Tensor:
-    """Sums of g's rows (n, d) by their ids (n,), over shards, into `out` (words, d); returns the rows that it wrote."""
-    used: torch.Tensor
-    used, at = torch.unique(ids, return_inverse=True)
-    shards = zip(torch.split_with_sizes(at, sizes), torch.split_with_sizes(g, sizes), strict=True)
-    out.index_copy_(0, used, tree_sum(g.new_zeros(len(used), g.shape[-1]).index_add_(0, *shard) for shard in shards))
-    return used
-
-
 class _Linear(torch.autograd.Function):
     @staticmethod
-    def forward(
+    def forward(  # noqa: PLR0913, PLR0917 - autograd takes no names
         ctx: Any,
         x: torch.Tensor,
         weight: nn.Parameter,
         bias: nn.Parameter | None,
+        inputs_first: bool,  # noqa: FBT001
         sizes: ShardSizes,
         writer: GradWriter,
         policy: MatmulPolicy,
     ) -> torch.Tensor:
         ctx.weight, ctx.bias, ctx.sizes, ctx.writer, ctx.policy = weight, bias, sizes, writer, policy
+        ctx.inputs_first = inputs_first
         matrix: torch.Tensor = weight
         offset: torch.Tensor | None = bias
         if torch.is_autocast_enabled(x.device.type):
             dtype = torch.get_autocast_dtype(x.device.type)
             x, matrix = x.to(dtype), policy.cast(weight, dtype)
             offset = bias if bias is None else policy.cast(bias, dtype)
+        matrix = matrix.t() if inputs_first else matrix
         rows = x.reshape(-1, x.shape[-1])
         ctx.save_for_backward(rows, matrix)
         product = torch.mm if offset is None else partial(torch.addmm, offset)
@@ -103,12 +111,12 @@ class _Linear(torch.autograd.Function):
         sizes, writer = ctx.sizes, ctx.writer
         g, x_grad = grads[0].reshape(-1, matrix.shape[0]), None
         if ctx.needs_input_grad[1]:
-            writer.write_grad(ctx.weight, weight_grad, (g, rows), sizes)
+            writer.write_grad(ctx.weight, weight_grad, (rows, g) if ctx.inputs_first else (g, rows), sizes)
         if ctx.needs_input_grad[2]:
             writer.write_grad(ctx.bias, bias_grad, (g,), sizes)
         if ctx.needs_input_grad[0]:
             x_grad = ctx.policy.matmul(torch.mm, g, matrix, sizes).view(*grads[0].shape[:-1], -1)
-        return x_grad, *[None] * 5
+        return x_grad, *[None] * 6
 
 
 class _LayerNorm(torch.autograd.Function):
@@ -152,25 +160,49 @@ class _LayerNorm(torch.autograd.Function):
         return backward(flat, 0).view_as(x).to(x.dtype), *[None] * 5
 
 
+class _RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        weight: nn.Parameter,
+        eps: float,
+        offset: float,
+        sizes: ShardSizes,
+        writer: GradWriter,
+    ) -> torch.Tensor:
+        x = x.to(weight.dtype)
+        inverse = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+        ctx.save_for_backward(x, inverse)
+        ctx.weight, ctx.offset, ctx.sizes, ctx.writer = weight, offset, sizes, writer
+        scaled: torch.Tensor = (x * inverse).mul_(weight + offset if offset else weight)
+        return scaled
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> Grads:
+        x, inverse = ctx.saved_tensors
+        scale = ctx.weight + ctx.offset if ctx.offset else ctx.weight
+        unscaled = x * inverse
+        product = grads[0] * unscaled
+        if ctx.needs_input_grad[1]:
+            ctx.writer.write_grad(ctx.weight, bias_grad, (product.flatten(0, -2),), ctx.sizes)
+        along = (product * scale).mean(-1, keepdim=True)
+        return (grads[0] * scale).addcmul_(unscaled, along, value=-1).mul_(inverse), *[None] * 5
+
+
 class _Embedding(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, ids: torch.Tensor, table: nn.Parameter, sizes: ShardSizes, writer: GradWriter
+        ctx: Any, ids: torch.Tensor, table: nn.Parameter, unlearned: int | None, sizes: ShardSizes, writer: GradWriter
     ) -> torch.Tensor:
         ctx.save_for_backward(ids)
-        ctx.table, ctx.sizes, ctx.writer = table, sizes, writer
+        ctx.table, ctx.unlearned, ctx.sizes, ctx.writer = table, unlearned, sizes, writer
         return nn.functional.embedding(ids, table)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Grads:
-        table, writer, sizes = ctx.table, ctx.writer, ctx.sizes
-        rows = ctx.saved_tensors[0].flatten(), grads[0].flatten(0, -2)
-
-        def fill(out: torch.Tensor) -> None:
-            """Zero the rows of the pass before, not the whole table, and write those of this one."""
-            before = writer.nonzero_rows.get(table)
-            out.zero_() if before is None else out.index_fill_(0, before, 0)
-            writer.nonzero_rows[table] = embedding_grad(*rows, sizes, out)
-
-        writer.write(table, fill, lambda: writer.each_shard(table, embedding_grad, rows, sizes))
-        return None, None, None, None
+        ids, g = ctx.saved_tensors[0].flatten(), grads[0].flatten(0, -2)
+        if ctx.unlearned is not None:  # as torch has it, a table's padding_idx
+            g = g.masked_fill((ids == ctx.unlearned)[:, None], 0)
+        ctx.writer.lookups[ctx.table].append((ids, g, ctx.sizes))
+        return None, None, None, None, None

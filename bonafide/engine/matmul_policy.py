@@ -12,10 +12,10 @@ out at each start (`find_min_invariant_rows`).
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from bonafide.engine.grad_overlap import GradOverlap
 from bonafide.engine.shard_context import ShardSizes
@@ -76,7 +76,8 @@ def find_min_invariant_rows(
     them. What it says is the same at every start on one machine. On a GPU it is 0: cuBLAS chooses among many kernels by
     the number of rows, too many to try.
     """
-    found: Any = {(m.in_features, m.out_features) for m in model.modules() if isinstance(m, nn.Linear)}
+    linear = [m for m in model.modules() if isinstance(m, nn.Linear | Conv1D)]
+    found = {(m.nf, m.nx) if isinstance(m, Conv1D) else (m.in_features, m.out_features) for m in linear}
     device, rows = next(model.parameters()).device, min(MAX_ROWS, max(256, rows))
     if device.type != "cpu":
         return 0

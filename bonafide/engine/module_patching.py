@@ -1,23 +1,27 @@
 """Replaces the forward of every module that holds trained weights by one whose backward writes their gradients.
 
-Linear, LayerNorm and Embedding have an implementation of their own (`layer_gradients`). Any other module without
-submodules, be it a norm, a transposed product or a table with an offset, runs once for each shard with a copy of its
+Linear layers, norms and tables have implementations of their own (`layer_gradients`). Which of them has a scale or an
+offset is tried out, whatever its name. Any other module without submodules runs once for each shard with a copy of its
 weights: what autograd finds for the copies is summed over shards as all gradients are. Whether that is exact is tried
 out at each start (`shard_bit_identity`).
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
+from itertools import product
 from typing import Any
 
 import torch
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from bonafide.engine import layer_gradients
 from bonafide.engine.grad_writer import GradWriter
 from bonafide.engine.layer_gradients import Grads
 from bonafide.engine.matmul_policy import MatmulPolicy
 from bonafide.engine.shard_context import ShardContext, tree_sum
+from bonafide.pretrained.padding import MISFITS
 from bonafide.project.errors import InputError
 
 Forward = Callable[..., Any]
@@ -27,26 +31,82 @@ def install_grad_ops(model: nn.Module, context: ShardContext, writer: GradWriter
     """Have every module that holds weights write their gradients; return the names of those that cannot.
 
     Kinds without an implementation of their own, which cost more, only where sums must be exact. A module that has
-    submodules and trained weights beside them may mix rows, and cannot.
+    submodules and trained weights beside them, of which none of these is written by another, may mix rows, and cannot.
     """
-    known: dict[type[nn.Module], Forward] = {
-        nn.Linear: partial(layer_gradients.linear, context=context, writer=writer, policy=policy),
-        nn.LayerNorm: partial(layer_gradients.layer_norm, context=context, writer=writer),
-        nn.Embedding: partial(layer_gradients.embedding, context=context, writer=writer),
-    }
-    others = []
-    for name, module in model.named_modules():
-        trained = [p for p in module.parameters(recurse=False) if p.requires_grad]
-        alone = context.exact and not any(True for _ in module.children())
-        if type(module) in known or (trained and alone):
-            module.forward = partial(_forward, module, module.forward, known.get(type(module)), context, writer)
-            writer.managed |= {*trained}
-            writer.copied |= {*trained} if type(module) not in known else set()
+    named = {f"{name} ({type(module).__name__})": module for name, module in model.named_modules()}
+    for name, module in named.items():
+        trained = _trained(module)
+        known = _implementation(module, context, writer, policy)
+        if known or (trained and context.exact and not any(True for _ in module.children())):
+            module.forward = partial(_forward, module, module.forward, known, context, writer)
+            writer.managed |= trained
+            writer.copied |= set() if known else trained
+            writer.lookups |= {p: [] for p in trained if known and isinstance(module, nn.Embedding)}
             for p in trained:
-                p.register_hook(partial(_refuse, f"{name} ({type(module).__name__})", p, context, writer))
-        elif trained:
-            others.append(f"{name} ({type(module).__name__})")
-    return others
+                p.register_hook(partial(_refuse, name, p, context, writer))  # type: ignore[no-untyped-call]
+    return [name for name, module in named.items() if not _trained(module) <= writer.managed]
+
+
+def find_tied(model: nn.Module, writer: GradWriter) -> list[nn.Parameter]:
+    """Tables that other modules use too."""
+    others = [m for m in model.modules() if not isinstance(m, nn.Embedding)]
+    held = {p for m in others for p in m.parameters(recurse=False)}
+    return [p for p in writer.lookups if p in held]
+
+
+def _trained(module: nn.Module) -> set[nn.Parameter]:
+    return {p for p in module.parameters(recurse=False) if p.requires_grad}
+
+
+def _implementation(
+    module: nn.Module, context: ShardContext, writer: GradWriter, policy: MatmulPolicy
+) -> Forward | None:
+    """A forward that writes gradients, of the kinds there are; of others None."""
+    if "forward" in vars(module):  # another's replacement
+        return None
+    stock = type(module).forward
+    if stock in (nn.Linear.forward, Conv1D.forward):
+        return partial(layer_gradients.linear, context=context, writer=writer, policy=policy)
+    if stock is nn.LayerNorm.forward:
+        return partial(layer_gradients.layer_norm, context=context, writer=writer)
+    if isinstance(module, nn.Embedding):
+        scale = 1.0 if stock is nn.Embedding.forward else _find_scale(module)
+        return partial(layer_gradients.embedding, scale=scale, context=context, writer=writer) if scale else None
+    eps, offset = _find_rms_norm(module)
+    return partial(layer_gradients.rms_norm, eps=eps, offset=offset, context=context, writer=writer) if eps else None
+
+
+@torch.no_grad()
+def _find_scale(table: nn.Embedding) -> float | None:
+    """The one of a table's own numbers by which it multiplies its rows; None where it does something else."""
+    ids = torch.arange(min(8, table.num_embeddings), device=table.weight.device)[None]
+    with suppress(*MISFITS):
+        found, rows = table(ids), table.weight[ids]
+        return next((scale for scale in _numbers(table) if torch.equal(found, rows * scale)), None)
+    return None
+
+
+@torch.no_grad()
+def _find_rms_norm(module: nn.Module) -> tuple[float, float]:
+    """`eps` and `offset` of a module that is `layer_gradients.rms_norm` of its one vector of weights; (0, 0) if not."""
+    weights = [*module.parameters()]
+    if len(weights) != 1 or weights[0].ndim != 1 or not hasattr(module, "weight"):
+        return 0.0, 0.0
+    rng = torch.Generator().manual_seed(0)
+    x = (1e-3 * torch.randn(2, len(weights[0]), generator=rng)).to(weights[0].device)  # so small that eps is seen
+    with suppress(*MISFITS):
+        found = module(x)
+        for eps, offset in product(_numbers(module), (0.0, 1.0)):
+            expected = x * (x.square().mean(-1, keepdim=True) + eps).rsqrt() * (weights[0] + offset)
+            if found.shape == x.shape and torch.allclose(found, expected, rtol=1e-5):
+                return eps, offset
+    return 0.0, 0.0
+
+
+def _numbers(module: nn.Module) -> list[float]:
+    """What numbers a module holds."""
+    held = [*vars(module).values(), *(b.item() for b in module.buffers(recurse=False) if b.numel() == 1)]
+    return [value for value in held if isinstance(value, float)]
 
 
 def _forward(
@@ -62,7 +122,7 @@ def _forward(
     if not context.shard_sizes or not writer.manages(module):
         return stock(*args, **kwargs)
     x = args[0] if args else next(iter(kwargs.values()))
-    if known and (x[..., 0] if x.is_floating_point() else x).numel() in context.shard_sizes:
+    if known and context.knows(x if x.is_floating_point() else x[..., None]):
         return known(module, x)
     return _forward_by_shard(module, stock, context, writer, *args, **kwargs)
 

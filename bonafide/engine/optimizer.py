@@ -4,12 +4,13 @@ So an update is one kernel instead of a hundred, the gradient's norm one pass ov
 one message.
 """
 
-from collections.abc import Iterator
-from itertools import accumulate
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
 from typing import Protocol
 
 import torch
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 State = dict[str, torch.Tensor]
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -44,7 +45,7 @@ def decayed(model: nn.Module) -> set[str]:
 class FlatAdamW:
     """Fused AdamW over one vector of weights."""
 
-    def __init__(self, model: nn.Module, weight_decay: float) -> None:
+    def __init__(self, model: nn.Module, weight_decay: float, tied: Sequence[nn.Parameter] = ()) -> None:
         """Move the trained weights of `model` into one vector, the decayed ones first."""
         decays = decayed(model)
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
@@ -54,9 +55,14 @@ class FlatAdamW:
         self._starts = [0, *accumulate(sizes)]
         undecayed, end = self._starts[sum(name in decays for name in self.trained)], self._starts[-1]
         device = named[0][1].device
-        self.reduce_buffer = torch.zeros((end // NORM_CHUNK + 1) * NORM_CHUNK, device=device)
-        """All gradients, fp32, and after them the loss, at `loss_slot`: what processes sum in one all-reduce."""
-        self.loss_slot = end
+        self.loss_slot, norm_end = end, (end // NORM_CHUNK + 1) * NORM_CHUNK
+        ends = [norm_end, *accumulate((p.numel() for p in tied), initial=norm_end)][1:]
+        self.reduce_buffer = torch.zeros(ends[-1], device=device)
+        """All gradients, fp32, after them the loss, at `loss_slot`, and then what is added to the gradients of `tied`
+        weights afterwards: what processes sum in one all-reduce."""
+        self._grads = self.reduce_buffer[:norm_end]
+        parts = (self.reduce_buffer[start:stop] for start, stop in pairwise(ends))
+        self.lookup_grads = {p: part.view(p.shape) for p, part in zip(tied, parts, strict=True)}
         self._weights = torch.zeros(end, device=device)
         self._low_precision: torch.Tensor | None = None
         self.moments = {name: torch.zeros(end, device=device) for name in MOMENTS}
@@ -89,7 +95,7 @@ class FlatAdamW:
         Returns each trained weight's view of that copy; of the frozen weights of linear layers, copies.
         """
         self._low_precision = self._weights.to(dtype)
-        linear = [p for m in model.modules() if isinstance(m, nn.Linear) for p in m.parameters(recurse=False)]
+        linear = [p for m in model.modules() if isinstance(m, nn.Linear | Conv1D) for p in m.parameters(recurse=False)]
         views = zip(self.trained.values(), self._views(self._low_precision), strict=True)
         return {p: p.detach().to(dtype) for p in linear if not p.requires_grad} | dict(views)
 
@@ -102,8 +108,8 @@ class FlatAdamW:
 
         The fused kernel divides by `grad_scale` as it reads the gradient: no pass of its own, no wait for the norm.
         """
-        self.reduce_buffer[self.loss_slot :] = 0
-        norm = torch.linalg.vector_norm(torch.linalg.vector_norm(self.reduce_buffer.view(-1, NORM_CHUNK), dim=1))
+        self._grads[self.loss_slot :] = 0
+        norm = torch.linalg.vector_norm(torch.linalg.vector_norm(self._grads.view(-1, NORM_CHUNK), dim=1))
         self._optimizer.grad_scale = (norm / max_norm).clamp(min=1.0)  # type: ignore[attr-defined]
         for group in self._optimizer.param_groups:
             group["lr"] = lr

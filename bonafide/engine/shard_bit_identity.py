@@ -30,7 +30,7 @@ def try_sharing_a_pass(engine: Any) -> str:
     except KeyError as error:
         return f"a tensor of {error} rows has none for each token or text"
     except InputError as error:
-        writer.managed.clear()
+        writer.leave({*writer.managed})
         return str(error)
     finally:
         writer.is_settled = True

@@ -9,6 +9,7 @@ this; whatever treats each row by itself runs over the rows of all shards at onc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
+from math import prod
 
 import torch
 
@@ -50,8 +51,21 @@ class ShardContext:
             self.shard_sizes = {}
 
     def sizes_of(self, tensor: torch.Tensor) -> ShardSizes:
-        """The shards of a tensor (..., d) with rows of a known kind; KeyError for any other."""
-        return self.shard_sizes[tensor[..., 0].numel()]
+        """The shards of a tensor (..., d) with rows of a known kind, or several a row, as heads are, or KeyError."""
+        found = self.shard_sizes.get(tensor[..., 0].numel())
+        if found is not None:
+            return found
+        dim = self.row_dim(tensor)
+        if dim is None or prod(tensor.shape[:dim]) != 1:
+            raise KeyError(tensor[..., 0].numel())
+        return [rows * prod(tensor.shape[dim + 1 : -1]) for rows in self.shard_sizes[tensor.shape[dim]]]
+
+    def knows(self, tensor: torch.Tensor) -> bool:
+        """Whether `sizes_of` a tensor (..., d) can be told."""
+        try:
+            return bool(self.sizes_of(tensor))
+        except KeyError:
+            return False
 
     def row_dim(self, x: torch.Tensor) -> int | None:
         """The dimension of x in which there are rows of a known kind, of most rows first; None if there is none.

@@ -5,10 +5,14 @@ import copy
 import pytest
 import torch
 from torch import nn
+from transformers.models.bart.modeling_bart import BartScaledWordEmbedding
+from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from transformers.pytorch_utils import Conv1D
 
 from bonafide.engine.grad_overlap import GradOverlap
 from bonafide.engine.grad_writer import GradWriter
+from bonafide.engine.module_patching import find_tied
 from bonafide.engine.shard_context import ShardContext, tree_sum
 from bonafide.project.errors import InputError
 from tests.shard_inputs import LENGTHS, patch, sharded
@@ -22,9 +26,14 @@ MODULES = {
     "norm": lambda: nn.LayerNorm(6),
     "norm without bias": lambda: nn.LayerNorm(6, bias=False),
     "embedding": lambda: nn.Embedding(9, 6),
-    "rms norm": lambda: nn.RMSNorm(6),
+    "norm of one's own": lambda: GroupsNorm(6),
+    "rms norm": lambda: nn.RMSNorm(6, eps=1e-5),
+    "llama's": lambda: LlamaRMSNorm(6, eps=1e-5),
+    "gemma's": lambda: GemmaRMSNorm(6, eps=1e-5),
     "transposed": lambda: Conv1D(5, 6),
     "offset": lambda: OffsetEmbedding(10, 6),
+    "padding": lambda: nn.Embedding(9, 6, padding_idx=2),
+    "scaled": lambda: BartScaledWordEmbedding(9, 6, 0, embed_scale=6**0.5),
     "linear of one's own": lambda: type("Mine", (nn.Linear,), {})(6, 5),
 }
 
@@ -41,8 +50,11 @@ def stock_and_patched(module, x):
     """What `backward` gives of the stock module, and of one that writes its gradients itself."""
     patched = copy.deepcopy(module)
     with sharded(exact=True) as context:  # or kinds without an implementation of their own are left to autograd
-        patch(patched, context)
-        return backward(copy.deepcopy(module), x), backward(patched, x)
+        writer, _ = patch(patched, context)
+        expected = backward(copy.deepcopy(module), x)
+        with writer.one_pass(patched.parameters()):
+            found = backward(patched, x)
+        return expected, [*found[:2], *(p.grad for p in patched.parameters())]
 
 
 def some_input(module, rows):
@@ -61,6 +73,46 @@ def test_gradients_are_those_of_stock_modules(name, rows):
     for expected, found in zip(*stock_and_patched(module, x), strict=True):
         assert (expected is None) == (found is None)
         assert expected is None or (found.shape == expected.shape and (found - expected).abs().max() <= 1e-5)
+
+
+def test_what_has_an_implementation_of_its_own_is_found_by_trying():
+    with sharded(exact=True) as context:
+        slow = [name for name, build in MODULES.items() if patch(build(), context)[0].copied]
+    assert slow == ["norm of one's own", "offset"]
+
+
+@pytest.mark.parametrize("name", ["llama's", "norm"])
+def test_heads_are_rows_of_their_tokens(name):
+    """As a norm of queries has them."""
+    module, x = MODULES[name](), torch.randn(1, sum(LENGTHS), 3, 6)
+    for expected, found in zip(*stock_and_patched(module, x), strict=True):
+        assert (found - expected).abs().max() <= 1e-5
+
+
+class Tied(nn.Module):
+    """Looks its words up, twice, and predicts them with the same weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.head = nn.Embedding(9, 6), nn.Linear(6, 9, bias=False)
+        self.head.weight = self.words.weight
+
+    def forward(self, ids):
+        return self.head(self.words(ids) + torch.tanh(self.words(8 - ids)))
+
+
+def test_a_tied_table_has_the_sum_of_both_uses():
+    module, ids = Tied(), torch.randint(0, 9, (1, sum(LENGTHS)))
+    expected, mine = backward(copy.deepcopy(module), ids)[2], copy.deepcopy(module)
+    with sharded(exact=True) as context:
+        writer, _ = patch(mine, context)
+        assert find_tied(mine, writer) == [mine.words.weight]
+        writer.lookup_grads = {mine.words.weight: torch.zeros(9, 6)}
+        with writer.one_pass(mine.parameters()):
+            backward(mine, ids)
+        assert (mine.words.weight.grad - expected).abs().max() > 1e-3
+        writer.add_lookups()
+    assert (mine.words.weight.grad - expected).abs().max() <= 1e-5
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -111,8 +163,8 @@ class Holder(nn.Module):
 
 
 def test_a_module_that_cannot_be_summed_is_named():
-    model = nn.Sequential(nn.Linear(2, 2), Holder(), nn.RMSNorm(2))
-    assert patch(copy.deepcopy(model), ShardContext())[1] == ["1 (Holder)", "2 (RMSNorm)"]
+    model = nn.Sequential(nn.Linear(2, 2), Holder(), GroupsNorm(2))
+    assert patch(copy.deepcopy(model), ShardContext())[1] == ["1 (Holder)", "2 (GroupsNorm)"]
     assert patch(copy.deepcopy(model), ShardContext(exact=True))[1] == ["1 (Holder)"]
     model[1].scale.requires_grad_(requires_grad=False)
     assert patch(model, ShardContext(exact=True))[1] == []
@@ -144,11 +196,22 @@ def test_as_many_heads_as_tokens_are_told_from_them_by_where_they_lie():
 
 
 def test_a_module_without_rows_keeps_shards_from_sharing_a_pass():
-    module = nn.RMSNorm(6)
+    module = GroupsNorm(6)
     with sharded(exact=True) as context:
         patch(module, context)
-        with pytest.raises(InputError, match="RMSNorm reads no rows of texts"):
+        with pytest.raises(InputError, match="GroupsNorm reads no rows of texts"):
             module(torch.ones(7, 6))
+
+
+class GroupsNorm(nn.Module):
+    """A norm like no other: by the sum of absolutes."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x):
+        return x / x.abs().sum(-1, keepdim=True) * self.weight
 
 
 class OffsetEmbedding(nn.Embedding):
