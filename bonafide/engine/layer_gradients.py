@@ -18,6 +18,7 @@ from transformers.pytorch_utils import Conv1D
 from bonafide.engine.grad_writer import GradWriter
 from bonafide.engine.matmul_policy import MatmulPolicy
 from bonafide.engine.shard_context import ShardContext, ShardSizes, tree_sum
+from bonafide.project.errors import InputError
 
 Grads = tuple[torch.Tensor | None, ...]
 
@@ -45,13 +46,19 @@ def rms_norm(
 
 
 def embedding(
-    module: nn.Embedding, ids: torch.Tensor, *, scale: float = 1.0, context: ShardContext, writer: GradWriter
+    context: ShardContext,
+    writer: GradWriter,
+    ids: torch.Tensor,
+    table: nn.Parameter,
+    padding_idx: int | None = None,
+    *_: Any,
 ) -> torch.Tensor:
-    """Rows `ids` of the table, times `scale`."""
-    rows: torch.Tensor = _Embedding.apply(
-        ids, module.weight, module.padding_idx, context.sizes_of(ids[..., None]), writer
-    )  # type: ignore[no-untyped-call]
-    return rows if scale == 1 else rows * scale
+    """`nn.functional.embedding(ids, table, padding_idx)` of a table that is managed."""
+    rows = ids[..., None]
+    if context.exact and not context.knows(rows):
+        raise InputError(f"ids {tuple(ids.shape)} that are looked up have no rows of texts")
+    sizes = context.sizes_of(rows) if context.knows(rows) else [ids.numel()]
+    return _Embedding.apply(ids, table, padding_idx, sizes, writer)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def weight_grad(g: torch.Tensor, x: torch.Tensor, sizes: ShardSizes, out: torch.Tensor) -> None:
@@ -197,7 +204,7 @@ class _Embedding(torch.autograd.Function):
     ) -> torch.Tensor:
         ctx.save_for_backward(ids)
         ctx.table, ctx.unlearned, ctx.sizes, ctx.writer = table, unlearned, sizes, writer
-        return nn.functional.embedding(ids, table)
+        return torch.embedding(table, ids)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Grads:

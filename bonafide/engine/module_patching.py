@@ -1,7 +1,7 @@
 """Replaces the forward of every module that holds trained weights by one whose backward writes their gradients.
 
-Linear layers, norms and tables have implementations of their own (`layer_gradients`). Which of them has a scale or an
-offset is tried out, whatever its name. Any other module without submodules runs once for each shard with a copy of its
+Linear layers, norms and tables have implementations of their own (`layer_gradients`); what is an RMS norm is tried out,
+whatever its name. Any other module without submodules runs once for each shard with a copy of its
 weights: what autograd finds for the copies is summed over shards as all gradients are. Whether that is exact is tried
 out at each start (`shard_bit_identity`).
 """
@@ -35,13 +35,14 @@ def install_grad_ops(model: nn.Module, context: ShardContext, writer: GradWriter
     """
     named = {f"{name} ({type(module).__name__})": module for name, module in model.named_modules()}
     for name, module in named.items():
-        trained = _trained(module)
-        known = _implementation(module, context, writer, policy)
-        if known or (trained and context.exact and not any(True for _ in module.children())):
-            module.forward = partial(_forward, module, module.forward, known, context, writer)
+        trained, is_table = _trained(module), isinstance(module, nn.Embedding)
+        known = None if is_table else _implementation(module, context, writer, policy)
+        if is_table or known or (trained and context.exact and not any(True for _ in module.children())):
+            patched = partial(_look_up, module) if is_table else partial(_forward, module, known)
+            module.forward = partial(patched, module.forward, context, writer)
             writer.managed |= trained
-            writer.copied |= set() if known else trained
-            writer.lookups |= {p: [] for p in trained if known and isinstance(module, nn.Embedding)}
+            writer.copied |= set() if known or is_table else trained
+            writer.lookups |= {p: [] for p in trained if is_table}
             for p in trained:
                 p.register_hook(partial(_refuse, name, p, context, writer))  # type: ignore[no-untyped-call]
     return [name for name, module in named.items() if not _trained(module) <= writer.managed]
@@ -69,21 +70,8 @@ def _implementation(
         return partial(layer_gradients.linear, context=context, writer=writer, policy=policy)
     if stock is nn.LayerNorm.forward:
         return partial(layer_gradients.layer_norm, context=context, writer=writer)
-    if isinstance(module, nn.Embedding):
-        scale = 1.0 if stock is nn.Embedding.forward else _find_scale(module)
-        return partial(layer_gradients.embedding, scale=scale, context=context, writer=writer) if scale else None
     eps, offset = _find_rms_norm(module)
     return partial(layer_gradients.rms_norm, eps=eps, offset=offset, context=context, writer=writer) if eps else None
-
-
-@torch.no_grad()
-def _find_scale(table: nn.Embedding) -> float | None:
-    """The one of a table's own numbers by which it multiplies its rows; None where it does something else."""
-    ids = torch.arange(min(8, table.num_embeddings), device=table.weight.device)[None]
-    with suppress(*MISFITS):
-        found, rows = table(ids), table.weight[ids]
-        return next((scale for scale in _numbers(table) if torch.equal(found, rows * scale)), None)
-    return None
 
 
 @torch.no_grad()
@@ -111,8 +99,8 @@ def _numbers(module: nn.Module) -> list[float]:
 
 def _forward(
     module: nn.Module,
-    stock: Forward,
     known: Forward | None,
+    stock: Forward,
     context: ShardContext,
     writer: GradWriter,
     *args: Any,
@@ -122,9 +110,22 @@ def _forward(
     if not context.shard_sizes or not writer.manages(module):
         return stock(*args, **kwargs)
     x = args[0] if args else next(iter(kwargs.values()))
-    if known and context.knows(x if x.is_floating_point() else x[..., None]):
+    if known and context.knows(x):
         return known(module, x)
     return _forward_by_shard(module, stock, context, writer, *args, **kwargs)
+
+
+def _look_up(
+    module: nn.Embedding, stock: Forward, context: ShardContext, writer: GradWriter, *args: Any, **kwargs: Any
+) -> Any:
+    """As `_forward` of a table, whatever it does to ids before it looks them up, and to the rows afterwards."""
+    if not context.shard_sizes or not writer.manages(module):
+        return stock(*args, **kwargs)
+    torchs, nn.functional.embedding = nn.functional.embedding, partial(layer_gradients.embedding, context, writer)
+    try:
+        return stock(*args, **kwargs)
+    finally:
+        nn.functional.embedding = torchs
 
 
 class _Copies(torch.autograd.Function):
