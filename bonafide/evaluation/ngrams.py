@@ -89,7 +89,8 @@ def spell(texts: Sequence[str], alphabet: Sequence[str]) -> tuple[Ints, Ints]:
 def per_document(nats: Floats, offsets: Ints) -> Floats:
     """Sums (..., documents) of what each symbol has, (..., symbols)."""
     before = np.concatenate([np.zeros((*nats.shape[:-1], 1)), np.cumsum(nats, axis=-1)], axis=-1)
-    return before[..., offsets[1:]] - before[..., offsets[:-1]]
+    sums: Floats = before[..., offsets[1:]] - before[..., offsets[:-1]]
+    return sums
 
 
 def best_order(model: KneserNey, ids: Ints, offsets: Ints) -> int:
