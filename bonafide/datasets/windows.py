@@ -27,6 +27,8 @@ class Windows:
     """(documents + 1,) int64 positions in `input_ids`."""
     names: npt.NDArray[np.str_]
     """(documents,) row ids."""
+    characters: Ints
+    """(documents,) of their texts."""
     context: int
     """The most tokens of a window."""
     documents: Ints
@@ -87,7 +89,7 @@ def for_evaluation(arrays: Arrays) -> Windows:
     So each token is counted once, from at least half a context, or from all of its document before it.
     """
     context, none = int(arrays["context"][0]), np.zeros(0, dtype=np.int64)
-    uncut = Windows(arrays["input_ids"], np.asarray(arrays["offsets"]), arrays["ids"], context, *[none] * 4)
+    uncut = Windows(arrays["input_ids"], np.asarray(arrays["offsets"]), arrays["ids"], arrays["characters"], context, *[none] * 4)
     first = np.minimum(np.diff(uncut.offsets), context)
     return _cut(uncut, first, context - context // 2, context // 2)
 

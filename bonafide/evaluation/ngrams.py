@@ -10,7 +10,7 @@ no context is interpolated with the uniform one, so that all sum to 1 over the v
 symbol like any other in contexts and is never predicted: no context reaches into another document.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -68,14 +68,17 @@ def fit(ids: Ints, offsets: Ints, vocabulary: int, highest: int) -> KneserNey:
 def nats(model: KneserNey, ids: Ints, offsets: Ints) -> Floats:
     """The surprise at each symbol, -ln p, by the models of each order: (orders, symbols)."""
     symbols, counted = _lay_out(ids, offsets, model.vocabulary, len(model.orders))
-    context, shorter, found = np.zeros(len(symbols), dtype=np.int64), np.full(len(symbols), 1 / model.vocabulary), []
-    for order in model.orders:
-        places = _look_up(order.keys, np.where(context >= 0, context * (model.vocabulary + 1) + symbols, -1))
-        by_count = _interpolate(order.raw, context, places, shorter)
-        shorter = _interpolate(order.continuations, context, places, shorter)
-        found.append(-np.log(by_count[counted]))
-        context = np.concatenate(([-1], places[:-1]))
+    shorter, found = np.full(len(symbols), 1 / model.vocabulary), []
+    for order, (contexts, places) in zip(model.orders, _find(model, symbols), strict=True):
+        found.append(-np.log(_interpolate(order.raw, contexts, places, shorter)[counted]))
+        shorter = _interpolate(order.continuations, contexts, places, shorter)
     return np.stack(found)
+
+
+def is_known(model: KneserNey, ids: Ints, offsets: Ints) -> Bools:
+    """Whether each symbol ends an n-gram of each order that training had, (orders, symbols)."""
+    symbols, counted = _lay_out(ids, offsets, model.vocabulary, len(model.orders))
+    return np.stack([places[counted] >= 0 for _, places in _find(model, symbols)])
 
 
 def spell(texts: Sequence[str], alphabet: Sequence[str]) -> tuple[Ints, Ints]:
@@ -119,6 +122,15 @@ def _number(symbols: Ints, vocabulary: int, highest: int) -> list[tuple[Ints, In
         found.append((keys, places))
         context = np.concatenate(([-1], places[:-1]))
     return found
+
+
+def _find(model: KneserNey, symbols: Ints) -> Iterator[tuple[Ints, Ints]]:
+    """Of each order: which of its contexts stands before each symbol, and which of its n-grams ends there, or -1."""
+    contexts = np.zeros(len(symbols), dtype=np.int64)
+    for order in model.orders:
+        places = _look_up(order.keys, np.where(contexts >= 0, contexts * (model.vocabulary + 1) + symbols, -1))
+        yield contexts, places
+        contexts = np.concatenate(([-1], places[:-1]))
 
 
 def _discount(counts: Ints, contexts: Ints, shorter: int) -> Counts:

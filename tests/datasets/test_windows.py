@@ -14,7 +14,9 @@ def split(lengths, context):
     offsets = np.cumsum([0, *lengths])
     ids = np.arange(100, 100 + offsets[-1], dtype=np.int32)
     names = np.array([f"row {place}" for place in range(len(lengths))])
-    return {"input_ids": ids, "offsets": offsets, "ids": names, "context": np.array([context])}
+    characters = np.array(lengths, dtype=np.int64)
+    arrays = {"input_ids": ids, "offsets": offsets, "ids": names, "characters": characters}
+    return arrays | {"context": np.array([context])}
 
 
 def counted(windows):

@@ -1,0 +1,1 @@
+"""Causal language models: each token of a text from those before it (GPT)."""

@@ -1,0 +1,83 @@
+"""Documents to tokens.
+
+A split's arrays: `input_ids` (tokens,) int32 of all documents, end to end; `offsets` (documents + 1,); `ids`,
+`characters` and `bytes` (of UTF-8) of each document's text; and `context` (1,), the tokens of a window.
+"""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from bonafide.pretrained import tokenizer, tokenizer_training
+from bonafide.pretrained.model_files import read_object
+from bonafide.project.arrays import Arrays, Metrics
+from bonafide.project.errors import InputError
+
+POSITIONS = ("max_position_embeddings", "n_positions")
+
+
+def prepare(base: Path, train: pa.Table, params: Any, folder: Path) -> Any:
+    """Keep the base model's tokenizer in `folder`/processor, or train one; return it.
+
+    Raise InputError where params want longer windows than the base model has positions for.
+    """
+    section, processor = params.tokenize, folder / "processor"
+    processor.mkdir(parents=True, exist_ok=True)
+    if section.vocabulary == "base":
+        keep_base(base, section.context, processor)
+    else:
+        texts = train["text"].to_pylist()
+        made = (
+            tokenizer_training.train_characters(texts)
+            if section.vocabulary == "characters"
+            else tokenizer_training.train_bpe(texts, section.vocabulary_size)
+        )
+        tokenizer_training.save(made, processor, section.context)
+    return tokenizer.load(processor)
+
+
+def keep_base(base: Path, wanted: int, processor: Path) -> None:
+    """Copy the base model's tokenizer, and config.json, by which transformers knows its class."""
+    config = read_object(base / "config.json")
+    most = min((config[name] for name in POSITIONS if isinstance(config.get(name), int)), default=wanted)
+    if wanted > most:
+        raise InputError(f"params.yaml: tokenize.context: {wanted} is above the base model's {most} positions")
+    for path in sorted(base.iterdir()):
+        if "safetensors" not in path.name:
+            shutil.copyfile(path, processor / path.name)
+    tokenizer.settle(processor)
+
+
+def encode(table: pa.Table, processor: Any, params: Any) -> tuple[Arrays, Metrics]:
+    """A split's arrays; rows, tokens, the longest document, characters a token, and the share of unknown tokens."""
+    section = params.tokenize
+    arrays = to_arrays(table["text"].to_pylist(), processor, context=section.context, end=section.end)
+    arrays["ids"] = np.array(table["id"].to_pylist(), dtype=np.str_)
+    tokens = len(arrays["input_ids"])
+    unknown = 0 if processor.unk_token_id is None else int((arrays["input_ids"] == processor.unk_token_id).sum())
+    return arrays, {
+        "rows": len(table),
+        "tokens": tokens,
+        "longest": int(np.diff(arrays["offsets"]).max(initial=0)),
+        "characters_per_token": float(arrays["characters"].sum() / max(1, tokens)),
+        "unknown_rate": unknown / max(1, tokens),
+    }
+
+
+def to_arrays(texts: Sequence[str], processor: Any, *, context: int, end: bool) -> Arrays:
+    """The arrays of texts, whose ids are their numbers; `end`: whether each ends with the end token."""
+    found = processor(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+    documents = [[*ids, processor.eos_token_id] for ids in found] if end else found
+    offsets = np.append(0, np.cumsum([len(ids) for ids in documents])).astype(np.int64)
+    return {
+        "input_ids": np.fromiter((token for ids in documents for token in ids), dtype=np.int32, count=offsets[-1]),
+        "offsets": offsets,
+        "characters": np.array([len(text) for text in texts], dtype=np.int64),
+        "bytes": np.array([len(text.encode()) for text in texts], dtype=np.int64),
+        "ids": np.arange(len(texts)).astype(np.str_),
+        "context": np.array([context]),
+    }
