@@ -1,5 +1,6 @@
 """A tiny project for every task: a table of its own, and the params that fit it."""
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -68,6 +69,35 @@ def houses(rows: int) -> list[dict[str, Any]]:
     return made
 
 
+def causal_lm(folder: Path) -> Project:
+    """Speeches of Shakespeare's, and a Llama in miniature that learns which characters are common."""
+    project = Project(folder)
+    shutil.copy(ROOT / "recipes/gpt_shakespeare.yaml", project.folder / "params.yaml")
+    passages = (ROOT / "data/tinyshakespeare.jsonl").read_text(encoding="utf-8").splitlines()[:30]
+    speeches = "".join(json.loads(line)["text"] for line in passages).split("\n\n")
+    project.write_table([{"text": text} for text in dict.fromkeys(speeches) if len(text) > 100])
+    project.set(
+        data__source="data/table.jsonl",
+        data__columns={"text": "text"},
+        validate__max_known_ngrams=0.1,
+        validate__max_unknown_characters=0.01,
+        tokenize__context=64,
+        train__architecture__width=32,
+        train__architecture__layers=2,
+        train__architecture__heads=2,
+        train__architecture__key_value_heads=1,
+        train__architecture__feed_forward=64,
+        train__epochs=2,
+        train__learning_rate=0.01,
+        evaluate__bootstrap_samples=100,
+        evaluate__max_order=5,
+        evaluate__samples__tokens=80,
+        evaluate__samples__served=True,
+    )
+    project.commit()
+    return project
+
+
 def toy(folder: Path) -> Project:
     """A task that is nowhere but in tests/tasks/toy: its folder is put beside the others, and nothing is edited."""
     project = Project(folder)
@@ -92,8 +122,10 @@ def toy(folder: Path) -> Project:
     return project
 
 
+LM_FIELDS = ("nats", "tokens", "hits")
 JOBS = {
     "classification": Job(classification, "label", "unheard of", lambda answer: [*answer["probabilities"].values()]),
+    "causal_lm": Job(causal_lm, "text", "bell\x07", lambda answer: {name: answer[name] for name in LM_FIELDS}),
     "toy": Job(toy, "weight", -1, lambda answer: answer),
     "regression": Job(regression, "price", "much", lambda answer: answer["value"]),
 }

@@ -1,4 +1,4 @@
-"""What a language model has to beat: n-grams of the same tokens, a compressor, and knowing nothing."""
+"""What a language model has to beat: its base, n-grams of the same tokens, a compressor, and knowing nothing."""
 
 import bz2
 from collections.abc import Mapping, Sequence
@@ -8,17 +8,19 @@ import numpy as np
 
 from bonafide.evaluation import ngrams
 from bonafide.pretrained import tokenizer
+from bonafide.pretrained.model_files import is_there
 from bonafide.project.arrays import Arrays, Floats, Ints
-from bonafide.project.paths import TOKENIZED
+from bonafide.project.paths import BASE_MODEL, TOKENIZED
 from bonafide.protocol import Outputs, Split, System
+from bonafide.tasks.causal_lm import model as own
 
 BASELINES = (
+    System("base", "the base model", "the base model as it came"),
     System("kneser_ney", "Kneser-Ney", "counting n-grams, of the order that validation prefers"),
     System("bz2", "bz2", "compressing the text behind train's, and taking the difference"),
     System("unigram", "unigrams", "saying how common each token is"),
     System("uniform", "knowing nothing", "holding each of train's tokens, and one more, for as likely"),
 )
-REFERENCE = "kneser_ney"  # which most small networks lose to
 BLOCK = 900_000  # bytes that bz2 looks through at once
 PARTS = 32  # of a split, compressed one by one: each takes 0.1 s
 
@@ -28,21 +30,29 @@ def predict(splits: Mapping[str, Split], params: Any) -> dict[str, dict[str, Out
     vocabulary = len(tokenizer.load(TOKENIZED / "processor"))
     found = {name: documents(split.examples) for name, split in splits.items()}
     train = found["train"]
-    model = ngrams.fit(*train, vocabulary, params.evaluate.max_order)
-    order = ngrams.best_order(model, *found["validation"])
+    counts = ngrams.fit(*train, vocabulary, params.evaluate.max_order)
+    order = ngrams.best_order(counts, *found["validation"])
     known = "".join(splits["train"].table["text"].to_pylist()).encode()
-    systems: dict[str, dict[str, Outputs]] = {system.name: {} for system in BASELINES}
+    systems: dict[str, dict[str, Outputs]] = {system.name: {} for system in BASELINES[1:]}
     for name, (ids, offsets) in found.items():
         if name == "train":
             continue
         tokens = np.diff(offsets)
-        surprise = ngrams.per_document(ngrams.nats(model, ids, offsets), offsets)
+        surprise = ngrams.per_document(ngrams.nats(counts, ids, offsets), offsets)
         systems["kneser_ney"][name] = as_outputs(surprise[order - 1], tokens)
         systems["bz2"][name] = as_outputs(compressed(known, splits[name].table["text"].to_pylist()), tokens)
         hits = ngrams.per_document((ids == np.bincount(train[0]).argmax()).astype(np.float64), offsets)
         systems["unigram"][name] = as_outputs(surprise[0], tokens, hits)
         systems["uniform"][name] = as_outputs(tokens * np.log(len(np.unique(train[0])) + 1), tokens)
-    return systems
+    return untrained(splits) | systems
+
+
+def untrained(splits: Mapping[str, Split]) -> dict[str, dict[str, Outputs]]:
+    """What the base model says, if there is one."""
+    if not is_there(BASE_MODEL):
+        return {}
+    model = own.load(BASE_MODEL)
+    return {"base": {name: own.predict(model, split.examples) for name, split in splits.items() if name != "train"}}
 
 
 def documents(examples: Arrays) -> tuple[Ints, Ints]:
