@@ -59,7 +59,7 @@ class Engine:
         self.separation_reason = "" if self.packed else "padded rows depend on the longest text"
         """Why each shard has a pass of its own where sums must be exact; empty where several share one."""
         self.optimizer: Optimizer = self._prepare_model()
-        self.steps_per_epoch = -(-len(examples) // recipe.batch_size)
+        self.steps_per_epoch = -(-len(self.examples) // recipe.batch_size)
 
     def _prepare_model(self) -> Optimizer:
         """Patch the model: gradients written in place, frozen layers cached, trained weights in one flat vector."""
