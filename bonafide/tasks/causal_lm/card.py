@@ -13,8 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 model = AutoModelForCausalLM.from_pretrained("models/model")
 tokenizer = AutoTokenizer.from_pretrained("models/model")
-start = tokenizer("...", add_special_tokens=False, return_tensors="pt")
-print(tokenizer.decode(model.generate(**start, do_sample=True, max_new_tokens=200)[0]))
+print(tokenizer.decode(model.generate(do_sample=True, max_new_tokens=200)[0], skip_special_tokens=True))
 ```
 
 It was trained and judged on windows of {} tokens.""")

@@ -110,10 +110,10 @@ def drop_outputs(model: Any, dropout: float) -> None:
     Only while it is trained: the modules have no weights, and are not saved.
     """
     for layer in model.model.layers:
-        layer.dropout = nn.Dropout(dropout)
-        for module in (layer.self_attn.o_proj, layer.mlp):
-            module.register_forward_hook(partial(_dropped, layer.dropout))
+        for name, module in (("attention_dropout", layer.self_attn.o_proj), ("feed_forward_dropout", layer.mlp)):
+            layer.add_module(name, nn.Dropout(dropout))
+            module.register_forward_hook(partial(_drop, layer, name))
 
 
-def _dropped(dropout: nn.Dropout, _module: nn.Module, _args: Any, output: Any) -> Any:
-    return dropout(output)
+def _drop(layer: nn.Module, name: str, _module: nn.Module, _args: Any, output: Any) -> Any:
+    return layer.get_submodule(name)(output)  # looked up at each call: the engine puts one of its own there
