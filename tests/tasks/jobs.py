@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.project import ROOT, Project, small_project
+from tests.project import ROOT, Project, reviews, small_project
 
 
 @dataclass(frozen=True)
@@ -123,9 +123,37 @@ def toy(folder: Path) -> Project:
 
 
 LM_FIELDS = ("nats", "tokens", "hits")
+
+
+def masked_lm(folder: Path) -> Project:
+    """Reviews without their labels, by the character, of which a ModernBERT in miniature learns what is hidden."""
+    project = Project(folder)
+    shutil.copy(ROOT / "recipes/bert_mlm.yaml", project.folder / "params.yaml")
+    project.write_table([{"note": row["text"], "domain": row["domain"]} for row in reviews(240)])
+    architecture = {"kind": "modernbert", "width": 64, "layers": 2, "heads": 2, "feed_forward": 128, "positions": 64}
+    project.set(
+        data__source="data/table.jsonl",
+        data__columns={"text": "note"},
+        data__slices=["domain"],
+        validate__max_repeated_lines=1,
+        validate__max_known_ngrams=1,
+        validate__max_unknown_characters=1,
+        tokenize__max_length=48,
+        train__architecture=architecture,
+        train__epochs=20,
+        train__learning_rate=0.005,
+        evaluate__bootstrap_samples=100,
+        evaluate__min_slice_rows=5,
+        promote__minimum={},
+    )
+    project.commit()
+    return project
+
+
 JOBS = {
     "classification": Job(classification, "label", "unheard of", lambda answer: [*answer["probabilities"].values()]),
     "causal_lm": Job(causal_lm, "text", "bell\x07", lambda answer: {name: answer[name] for name in LM_FIELDS}),
     "toy": Job(toy, "weight", -1, lambda answer: answer),
     "regression": Job(regression, "price", "much", lambda answer: answer["value"]),
+    "masked_lm": Job(masked_lm, "note", "", lambda answer: {name: answer[name] for name in ("nats", "masked", "hits")}),
 }

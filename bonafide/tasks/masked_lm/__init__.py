@@ -1,0 +1,1 @@
+"""Masked language models: hidden tokens of a text, told from those around them (BERT's pretraining)."""

@@ -1,0 +1,56 @@
+"""How a masked language model is measured, by what it says of the tokens that are hidden from it.
+
+Outputs are (n,) of FIELDS: of a document the nats of its hidden tokens, how many those are, how many have the truth as
+first guess; and of its pairs of parts how many were told right, and how many there are.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from bonafide.datasets.masked_texts import FIELDS
+from bonafide.project.arrays import Floats
+from bonafide.protocol import Facts, Metric, Outputs, Targets
+
+METRICS = (
+    Metric("nats_per_token", "nats a hidden token", higher_is_better=False),
+    Metric("token_accuracy", "share of hidden tokens told", higher_is_better=True),
+    Metric("next_accuracy", "share of pairs told", higher_is_better=True),
+)
+RATE = None
+TARGET = "text"
+
+
+def settings(params: Any) -> Facts:  # noqa: ARG001
+    """None."""
+    return {}
+
+
+def comparable(outputs: Outputs, settings: Facts) -> tuple[Outputs, Facts]:
+    """As they are."""
+    return outputs, settings
+
+
+def row_sums(targets: Targets, outputs: Outputs, settings: Facts) -> Floats:  # noqa: ARG001
+    """The fields, (n, 5); raise ValueError unless they are numbers of 0 or more."""
+    if not set(FIELDS) <= set(outputs.dtype.names or ()):
+        raise ValueError("no sums over hidden tokens")
+    sums: Floats = np.stack([outputs[name] for name in FIELDS], axis=1).astype(np.float64)
+    if not (np.isfinite(sums).all() and (sums >= 0).all()):
+        raise ValueError("no sums over hidden tokens")
+    return sums
+
+
+def metrics(sums: Floats, settings: Facts) -> dict[str, Floats]:  # noqa: ARG001
+    """Each metric (...) of sums (..., 5); NaN where nothing is hidden, or there is no pair."""
+    nats, masked, hits, next_hits, next_pairs = (sums[..., column] for column in range(5))
+    return {
+        "nats_per_token": ratio(nats, masked),
+        "token_accuracy": ratio(hits, masked),
+        "next_accuracy": ratio(next_hits, next_pairs),
+    }
+
+
+def ratio(part: Floats, whole: Floats) -> Floats:
+    """Their quotient, NaN where the whole is 0."""
+    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
