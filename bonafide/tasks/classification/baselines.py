@@ -3,13 +3,13 @@
 They are fitted on train; validation chooses the strength of the penalty and nothing else.
 """
 
-import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from bonafide.datasets.language import WORD, is_spaceless
 from bonafide.datasets.ragged import Tokens
 from bonafide.forward.inference import load, predict_all
 from bonafide.pretrained import heads
@@ -27,12 +27,6 @@ BASELINES = (  # the shell is what anybody gets without training the base model
     System("tfidf", "TF-IDF", "counting words, with a logistic regression on top"),
     System("majority", "majority class", "always saying how common each class is"),
 )
-LETTER = re.compile(r"[^\W\d_]")
-SPACELESS = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
-)
-TOKEN = r"\w+(?:['’]\w+)?|[^\w\s]+"  # noqa: S105 - words with their n't, and marks such as !!! and :)
-SAMPLE = 10_000  # texts whose script decides between words and characters
 LARGE = 1000  # texts from which a term seen once is noise; fewer cannot spare it
 MAX_FEATURES = 200_000
 TFIDF_STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0)
@@ -73,15 +67,10 @@ def majority(train: Ints, rows: int, classes: int) -> Floats:
 
 
 def analysis(texts: Sequence[str]) -> dict[str, Any]:
-    """How TF-IDF cuts texts: word 1-2-grams, or character 1-3-grams where most letters are of a script without spaces.
-
-    These are the scripts of Chinese, Japanese, Thai, Lao, Burmese and Khmer.
-    """
-    sample = "".join(texts[:SAMPLE])
-    spaceless, letters = len(SPACELESS.findall(sample)), len(LETTER.findall(sample))
-    if spaceless > letters / 2:
+    """How TF-IDF cuts texts: word 1-2-grams, or character 1-3-grams where there are no spaces between words."""
+    if is_spaceless(texts):
         return {"analyzer": "char", "ngram_range": (1, 3)}
-    return {"analyzer": "word", "ngram_range": (1, 2), "token_pattern": TOKEN}
+    return {"analyzer": "word", "ngram_range": (1, 2), "token_pattern": WORD}
 
 
 def tfidf_features(texts: Mapping[str, Sequence[str]]) -> dict[str, Any]:

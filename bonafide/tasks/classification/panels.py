@@ -1,11 +1,11 @@
 """Where a classifier errs: by length and negation, by class, by confidence, and row by row."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from bonafide.datasets.language import NEGATION
 from bonafide.evaluation.calibration import reliability
 from bonafide.evaluation.classification_metrics import by_class, from_sums
 from bonafide.evaluation.estimates import Sums
@@ -15,13 +15,6 @@ from bonafide.project.arrays import Floats, Ints
 from bonafide.protocol import Split
 
 KEPT_ERRORS = 200  # the most confident; the report shows fewer
-NEGATION = re.compile(
-    r"\b(?:no|not|never|none|nobody|nothing|nowhere|neither|nor|cannot|without|hardly|barely|scarcely)\b"
-    r"|\b(?:ai|are|ca|could|did|does|do|had|has|have|is|might|must|need|should|was|were|wo|would)n['’]?t\b"
-    r"|[不没无非别]",
-    re.IGNORECASE,
-)
-"""English negation words, with or without the apostrophe of n't, and the Chinese bu, mei, wu, fei, bie."""
 
 
 def slices(split: Split) -> Mapping[str, Named]:
