@@ -1,7 +1,7 @@
 """Words, as far as letters tell them: of scripts with spaces and without, and those that negate."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 LETTER = re.compile(r"[^\W\d_]")
 SPACELESS = re.compile(
@@ -24,3 +24,8 @@ def is_spaceless(texts: Sequence[str]) -> bool:
     """Whether most letters are of a script that has no spaces between words."""
     sample = "".join(texts[:SAMPLE])
     return len(SPACELESS.findall(sample)) > len(LETTER.findall(sample)) / 2
+
+
+def cutter(texts: Sequence[str]) -> Callable[[str], list[str]]:
+    """What cuts a text like these into words and marks, or into characters where there are no spaces between words."""
+    return (lambda text: [*"".join(text.split())]) if is_spaceless(texts) else re.compile(WORD).findall
