@@ -147,12 +147,17 @@ def _fault(model: Any, texts: Texts) -> str:
             shape = tuple(_logits(model, texts).shape)
     except Exception as error:  # noqa: BLE001 - whatever an architecture's own code raises
         return reason_of(error)
-    return "" if shape == (len(texts), model.config.num_labels) else f"it gives {shape} for {len(texts)} texts"
+    words = (len(texts), max(map(len, texts)), model.config.get_text_config().vocab_size)  # of a language model
+    fits = shape in ((len(texts), model.config.num_labels), words)
+    return "" if fits else f"it gives {shape} for {len(texts)} texts"
 
 
 @torch.no_grad()
 def _logits(model: Any, texts: Texts) -> torch.Tensor:
-    return model(**padded(model, texts)).logits  # type: ignore[no-any-return]
+    inputs = padded(model, texts)
+    if model.config.is_encoder_decoder and model.can_generate():
+        inputs["decoder_input_ids"] = inputs["input_ids"]
+    return model(**inputs).logits  # type: ignore[no-any-return]
 
 
 def reason_of(error: BaseException) -> str:

@@ -72,9 +72,25 @@ def with_head(config: Any, head: str) -> Any:
 
 
 def missing(model: Any, info: dict[str, Any]) -> list[str]:
-    """Weights of the encoder that a base model lacks; a pooler it may lack, and the head it had better."""
-    encoder = f"{model.base_model_prefix}."
+    """Weights of the encoder that a base model lacks; a pooler it may lack, and the head it had better.
+
+    All of them are of the encoder where the model has no such part by its name, as T5 has none.
+    """
+    encoder = f"{model.base_model_prefix}." if hasattr(model, model.base_model_prefix) else ""
     return sorted(key for key in info["missing_keys"] if key.startswith(encoder) and "pooler" not in key)
+
+
+def set_dropout(config: Any, dropout: float) -> None:
+    """Set every dropout of a config and of those within it.
+
+    Attention probabilities are not dropped: the fast scaled-dot-product kernels do not support it.
+    """
+    parts = [config, *(getattr(config, name) for name in config.sub_configs)]
+    for part in filter(None, parts):
+        for name, value in part.to_dict().items():
+            share = 0.0 if "attention" in name or "attn" in name else dropout
+            if ("dropout" in name or name.endswith("pdrop")) and not isinstance(value, bool) and value != share:
+                setattr(part, name, share)
 
 
 def fresh(config: Any, head: str, source: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The tokenizer of a model folder, settled so that stock pipelines make the very batches that are trained on."""
 
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bonafide.pretrained.dry_run_cache import once
 from bonafide.pretrained.model_files import read_object
 from bonafide.project.arrays import Ints
 from bonafide.project.errors import InputError
@@ -75,6 +77,27 @@ def _types(config: Any) -> bool:
     return bool(getattr(config, "type_vocab_size", 0))
 
 
+def adopt(base: Path, folder: Path, head: str, wanted: int) -> None:
+    """Copy the tokenizer of a base model, settled, and config.json, by which transformers knows its class.
+
+    Raise InputError where params want longer texts than the model, with such a head, has positions for.
+    """
+    most = once(f"positions up to {wanted}", base, lambda: _positions(base, head, wanted))
+    if wanted > most:
+        raise InputError(f"params.yaml: tokenize.max_length: {wanted} is above the base model's {most} positions")
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in sorted(base.iterdir()):
+        if "safetensors" not in path.name:
+            shutil.copyfile(path, folder / path.name)
+    settle(folder)
+
+
+def _positions(base: Path, head: str, wanted: int) -> int:
+    from bonafide.pretrained.dry_run import positions  # imports torch
+
+    return positions(base, head, wanted)
+
+
 def encode(texts: Sequence[str], processor: Any, max_length: int) -> tuple[list[list[int]], Ints]:
     """Token ids of each text, cut to `max_length` with the special tokens kept, and its uncut length, (n,) int64."""
     if not processor.is_fast:
@@ -102,11 +125,20 @@ def no_panic() -> Iterator[None]:
         raise InputError(f"{words}: {' '.join(str(error).split()):.160}") from None
 
 
-def _encode_slowly(texts: list[str], processor: Any, max_length: int) -> tuple[list[list[int]], Ints]:
+def encode_targets(texts: Sequence[str], processor: Any, max_length: int) -> tuple[list[list[int]], Ints]:
+    """As `encode`, for what a model is to write: some mark the language of that."""
+    return _encode_slowly(list(texts), processor, max_length, "text_target")
+
+
+def _encode_slowly(
+    texts: list[str], processor: Any, max_length: int, side: str = "text"
+) -> tuple[list[list[int]], Ints]:
     """By a tokenizer that is Python: whole, and once more for those that are to be cut."""
-    whole = processor(texts, verbose=False)["input_ids"]
+    whole = processor(**{side: texts}, verbose=False)["input_ids"] if texts else []
     ids = [
-        processor(text, truncation=True, max_length=max_length)["input_ids"] if len(found) > max_length else found
+        processor(**{side: text}, truncation=True, max_length=max_length)["input_ids"]
+        if len(found) > max_length
+        else found
         for text, found in zip(texts, whole, strict=True)
     ]
     return ids, np.array([len(found) for found in whole], dtype=np.int64)

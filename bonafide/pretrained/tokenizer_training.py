@@ -39,9 +39,9 @@ def train_bpe(texts: Sequence[str], size: int, reserved: int = RESERVED, *, mask
         )
     tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
     words = pre_tokenizers.Metaspace()
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, pre_tokenizers.Punctuation("isolated")])  # type: ignore[assignment]
-    tokenizer.decoder = decoders.Metaspace()  # type: ignore[assignment]
-    tokenizer.normalizer = normalizers.NFC()  # type: ignore[assignment]
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, pre_tokenizers.Punctuation("isolated")])
+    tokenizer.decoder = decoders.Metaspace()
+    tokenizer.normalizer = normalizers.NFC()
     trainer = trainers.BpeTrainer(
         vocab_size=size,
         special_tokens=special,
@@ -58,9 +58,9 @@ def train_characters(texts: Iterable[str], reserved: int = RESERVED, *, masks: b
     marks = sorted({mark for text in texts for mark in unicodedata.normalize("NFC", text)})
     vocabulary = {piece: place for place, piece in enumerate([*special_tokens(reserved, masks=masks), *marks])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")  # type: ignore[assignment]
-    tokenizer.decoder = decoders.Fuse()  # type: ignore[assignment]
-    tokenizer.normalizer = normalizers.NFC()  # type: ignore[assignment]
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    tokenizer.normalizer = normalizers.NFC()
     tokenizer.add_special_tokens(special_tokens(reserved, masks=masks))
     return finish(tokenizer, masks=masks)
 
@@ -78,7 +78,7 @@ def finish(tokenizer: Tokenizer, *, masks: bool) -> Tokenizer:
     """
     one, two = (f"{FIRST} $A {SEPARATOR}", f"$B:1 {SEPARATOR}:1") if masks else (f"$A {EOS}", f"$B {EOS}")
     ids = [(name, tokenizer.token_to_id(name)) for name in (EOS, FIRST, SEPARATOR) if tokenizer.token_to_id(name)]
-    tokenizer.post_processor = processors.TemplateProcessing(single=one, pair=f"{one} {two}", special_tokens=ids)  # type: ignore[assignment]
+    tokenizer.post_processor = processors.TemplateProcessing(single=one, pair=f"{one} {two}", special_tokens=ids)
     tokenizer.encode_special_tokens = True
     return tokenizer
 

@@ -1,6 +1,5 @@
 """Texts to token ids, labels to the numbers of classes."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,36 +8,19 @@ import pyarrow as pa
 
 from bonafide.datasets.ragged import pack
 from bonafide.pretrained import tokenizer
-from bonafide.pretrained.dry_run_cache import once
 from bonafide.project.arrays import Arrays, Ints, Metrics
-from bonafide.project.errors import InputError
 from bonafide.project.files import write_json
 
 
 def prepare(base: Path, train: pa.Table, params: Any, folder: Path) -> Any:  # noqa: ARG001
     """Keep the base model's tokenizer in `folder`/processor, and the labels in labels.json; return the tokenizer.
 
-    config.json is kept too, by which transformers knows the tokenizer's class. Raise InputError where params want
-    longer texts than the base model has positions for.
+    Raise InputError where params want longer texts than the base model has positions for.
     """
-    wanted = params.tokenize.max_length
-    most = once(f"positions up to {wanted}", base, lambda: _positions(base, wanted))
-    if wanted > most:
-        raise InputError(f"params.yaml: tokenize.max_length: {wanted} is above the base model's {most} positions")
     processor = folder / "processor"
-    processor.mkdir(parents=True, exist_ok=True)
-    for path in sorted(base.iterdir()):
-        if "safetensors" not in path.name:
-            shutil.copyfile(path, processor / path.name)
-    tokenizer.settle(processor)
+    tokenizer.adopt(base, processor, "SEQUENCE_CLASSIFICATION", params.tokenize.max_length)
     write_json(folder / "labels.json", params.task.labels)
     return tokenizer.load(processor)
-
-
-def _positions(base: Path, wanted: int) -> int:
-    from bonafide.pretrained.dry_run import positions  # imports torch
-
-    return positions(base, "SEQUENCE_CLASSIFICATION", wanted)
 
 
 def encode(table: pa.Table, processor: Any, params: Any) -> tuple[Arrays, Metrics]:

@@ -76,7 +76,7 @@ def build_model(source: Path, labels: Sequence[str], dropout: float) -> Any:
     Attention probabilities are not dropped: the fast scaled-dot-product kernels do not support it.
     """
     config = heads.read_config(source, HEAD)
-    _set_dropout(config, dropout)
+    heads.set_dropout(config, dropout)
     if getattr(config, "attention_type", "") == "block_sparse":  # it gives it up for good at the first short batch
         config.attention_type = "original_full"
     config.id2label = dict(enumerate(labels))
@@ -90,13 +90,3 @@ def build_model(source: Path, labels: Sequence[str], dropout: float) -> Any:
             f"base model: not the weights of a {config.model_type}: {len(lacking)} lack, {lacking[0]} first"
         )
     return model
-
-
-def _set_dropout(config: Any, dropout: float) -> None:
-    """Set every dropout of a config and of those within it."""
-    parts = [config, *(getattr(config, name) for name in config.sub_configs)]
-    for part in filter(None, parts):
-        for name, value in part.to_dict().items():
-            share = 0.0 if "attention" in name or "attn" in name else dropout
-            if ("dropout" in name or name.endswith("pdrop")) and not isinstance(value, bool) and value != share:
-                setattr(part, name, share)
