@@ -1,0 +1,169 @@
+"""Train a translator: from nothing, as Marian's Transformer, or a pretrained encoder-decoder further.
+
+The loss of a target token is the cross-entropy against its smoothed distribution (torch's: 1 - s on the token, and s
+shared by all tokens alike); the best epoch is that of the fewest nats a token of validation, unsmoothed.
+"""
+
+import sys
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from bonafide.datasets import ragged
+from bonafide.forward.pairs import Pairs, enable
+from bonafide.forward.pairs import make_batch as collate
+from bonafide.forward.token_losses import cross_entropy
+from bonafide.generation.beam import best
+from bonafide.pretrained import heads, tokenizer
+from bonafide.pretrained.model_files import is_there
+from bonafide.project.arrays import Floats, Metrics
+from bonafide.project.errors import InputError
+from bonafide.project.paths import BASE_MODEL, MODEL, TOKENIZED
+from bonafide.project.randomness import generator
+from bonafide.tasks.translation.model import hypotheses, outputs, sources, stock
+from bonafide.training.fit import fit
+
+__all__ = ["at_epoch", "build", "collate", "enable", "examples", "outputs", "stock", "train", "validation_metrics"]
+
+PARALLEL = True
+CRITERION = "nats_per_token"
+HIGHER_IS_BETTER = False
+HEAD = "SEQ_TO_SEQ_CAUSAL_LM"
+
+
+def train(params: Any, *, state: Path) -> Metrics:
+    """Train with the engine, then choose how translations are searched for; the best epoch's validation metrics."""
+    network = vars(sys.modules[__name__]) | {"loss": partial(cross_entropy, smoothing=params.train.label_smoothing)}
+    metrics = fit(SimpleNamespace(**network), params, state)
+    return metrics | choose_length_penalty(params) if metrics else {}
+
+
+def examples(folder: Path) -> Pairs:
+    """One tokenized split."""
+    return Pairs(**ragged.read(folder))
+
+
+def at_epoch(split: Pairs, seed: int, epoch: int) -> Pairs:  # noqa: ARG001
+    """The same pairs in every epoch."""
+    return split
+
+
+def validation_metrics(split: Pairs, found: Floats) -> Metrics:
+    """Nats a target token, and the share of them that were the first guess, of `outputs` (n, 2)."""
+    nats, hits = found.sum(axis=0) / split.units.sum()
+    return {"nats_per_token": float(nats), "token_accuracy": float(hits)}
+
+
+def build(params: Any) -> Any:
+    """A fresh model, or the base model, fp32, with how it starts, ends and searches in its generation_config."""
+    from transformers import GenerationConfig
+
+    processor = tokenizer.load(TOKENIZED / "processor")
+    new = params.train.architecture
+    if is_there(BASE_MODEL) != (new is None):
+        raise InputError("models/base: not what params.yaml says of train.architecture: run dvc repro")
+    model = from_nothing(new, len(processor), params.train.dropout) if new else pretrained(params.train.dropout)
+    before, behind = frame(processor)
+    start = behind or model.config.decoder_start_token_id
+    model.config.decoder_start_token_id = start
+    model.generation_config = GenerationConfig(
+        num_beams=params.train.decoding.beams,
+        length_penalty=params.train.decoding.length_penalties[0],
+        early_stopping=True,  # a source is done when as many translations have ended as it has beams
+        max_new_tokens=processor.model_max_length,
+        pad_token_id=model.config.pad_token_id,
+        eos_token_id=processor.eos_token_id,
+        decoder_start_token_id=start,
+        forced_bos_token_id=before,
+    )
+    return model
+
+
+def frame(processor: Any) -> tuple[int | None, int | None]:
+    """What every target has before its first token, and behind its end, where it has that: codes of languages.
+
+    M2M100 and mBART of 50 languages are given the former's code for their first token, and mBART of 25 starts with it.
+    """
+    ids = processor(text_target="")["input_ids"]
+    end = ids.index(processor.eos_token_id)
+    return ids[0] if end else None, ids[end + 1] if ids[end + 1 :] else None
+
+
+def from_nothing(sizes: Any, vocabulary: int, dropout: float) -> Any:
+    """Marian's Transformer with random weights: one table for source, target and output, pad 0, eos 1, start = pad.
+
+    The table's deviation is width^-0.5, for its rows are scaled by width^0.5 as they are read.
+    """
+    from torch import nn
+    from transformers import MarianConfig, MarianMTModel
+
+    sides = {
+        f"{side}_{name}": value
+        for side in ("encoder", "decoder")
+        for name, value in (
+            ("layers", sizes.layers),
+            ("attention_heads", sizes.heads),
+            ("ffn_dim", sizes.feed_forward),
+        )
+    }
+    config = MarianConfig(
+        vocab_size=vocabulary,
+        decoder_vocab_size=vocabulary,
+        d_model=sizes.width,
+        max_position_embeddings=sizes.positions,
+        activation_function="relu",
+        scale_embedding=True,
+        attention_dropout=0.0,
+        pad_token_id=0,
+        bos_token_id=None,
+        eos_token_id=1,
+        decoder_start_token_id=0,
+        forced_eos_token_id=None,
+        **sides,
+    )
+    heads.set_dropout(config, dropout)
+    model = MarianMTModel(config)
+    nn.init.normal_(model.model.shared.weight, std=sizes.width**-0.5)
+    return model
+
+
+def pretrained(dropout: float) -> Any:
+    """The base model; raise InputError where weights lack."""
+    config = heads.read_config(BASE_MODEL, HEAD)
+    heads.set_dropout(config, dropout)
+    model, info = heads.build(config, HEAD, BASE_MODEL)
+    lacking = heads.missing(model, info)
+    if lacking:
+        raise InputError(
+            f"base model: not the weights of a {config.model_type}: {len(lacking)} lack, {lacking[0]} first"
+        )
+    return model
+
+
+def choose_length_penalty(params: Any) -> Metrics:
+    """Choose among params' the penalty by which rows of validation have the best BLEU, in tokens; keep it in the model.
+
+    It is chosen here and not in evaluate, so that whoever loads the model translates as it was judged. One search
+    serves all penalties: what it finds depends on none.
+    """
+    from sacrebleu.metrics.bleu import BLEU
+
+    decoding, split = params.train.decoding, examples(TOKENIZED / "validation")
+    rows = np.sort(generator(params.seed, "length penalty").permutation(len(split))[: decoding.tried_rows])
+    model, tried = stock(MODEL), split.take(rows)
+    if len(decoding.length_penalties) == 1:
+        return {}
+    found = hypotheses(model, sources(tried))
+    truth = [" ".join(map(str, ids[:-1])) for ids in np.split(tried.target_ids, tried.target_offsets[1:-1])]
+    score = BLEU(tokenize="none")
+    scores = {
+        penalty: score.corpus_score([" ".join(map(str, best(one, penalty).tokens)) for one in found], [truth]).score
+        for penalty in decoding.length_penalties
+    }
+    chosen = max(scores, key=scores.__getitem__)
+    model.generation_config.length_penalty = chosen
+    model.generation_config.save_pretrained(MODEL)
+    return {"train/length_penalty": chosen, **{f"train/bleu_in_tokens/{k:g}": v for k, v in scores.items()}}
