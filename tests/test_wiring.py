@@ -32,7 +32,7 @@ FLOORS = (  # from top to bottom: a module imports its own room and those below
     ("tasks",),
     ("training",),
     ("training/checkpoints", "monitoring"),
-    ("engine", "generation"),
+    ("engine", "generation", "quality/texts"),
     ("forward", "quality"),
     ("stage",),
     ("tracking",),

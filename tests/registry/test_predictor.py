@@ -14,10 +14,11 @@ from bonafide.forward.inference import predict_all
 from bonafide.pretrained import tokenizer
 from bonafide.project.errors import InputError
 from bonafide.quality import pii
+from bonafide.quality.texts.requests import REQUEST, fault, mask
 from bonafide.registry.serving.predictor import load
 from bonafide.tasks.classification import model as classifier
 from bonafide.tasks.classification import train as training
-from bonafide.tasks.classification.serve import REQUEST, Reader, fault, mask, refuse
+from bonafide.tasks.classification.serve import Reader, refuse
 from tests.tiny_model import build_tiny_model
 
 CONFIG = {"task": "classification", "max_length": 8, "min_characters": 1, "max_characters": 200, "mask": True}

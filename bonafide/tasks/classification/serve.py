@@ -4,7 +4,7 @@ A text goes the way of the texts that the model was judged on: personal data mas
 tokenizer and cut, batches sorted by length and packed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,9 @@ from bonafide.datasets import ragged
 from bonafide.pretrained import tokenizer
 from bonafide.pretrained.model_files import check_model
 from bonafide.project.arrays import Floats
-from bonafide.project.errors import InputError
 from bonafide.protocol import Rows
-from bonafide.quality import pii
+from bonafide.quality.texts import requests
 from bonafide.tasks.classification import model as own
-
-REQUEST = 1_000_000  # characters of all its texts: some 30 s of work on 2 cores, half of MLflow's patience
 
 
 @dataclass(frozen=True)
@@ -56,15 +53,9 @@ def load(folder: Path, config: Mapping[str, Any]) -> Reader:
 def predict(reader: Reader, rows: Rows) -> Floats:
     """Class probabilities of each text, (n, classes) float64."""
     texts = [row["text"] for row in rows]
-    masked = mask(texts) if reader.config["mask"] else texts
+    masked = requests.mask(texts) if reader.config["mask"] else texts
     ids, _ = tokenizer.encode(masked, reader.processor, reader.config["max_length"])
     return own.predict(reader.model, ragged.pack(ids, np.zeros(len(ids), dtype=np.int64), [""] * len(ids)).arrays)
-
-
-def mask(texts: Sequence[str]) -> list[str]:
-    """What `pii.scan` makes of them: it looks through a million texts first, which costs 5 ms for a single one."""
-    everywhere = np.ones((len(pii.KINDS), len(texts)), dtype=np.bool_)
-    return pii.mask_rows((list(texts), everywhere))[0]
 
 
 def answers(reader: Reader, outputs: Floats) -> dict[str, list[Any]]:
@@ -94,26 +85,4 @@ def examples(reader: Reader, texts: int = 16, words: int = 12) -> list[dict[str,
 
 def refuse(reader: Reader, rows: Rows) -> None:
     """Raise InputError that names the first row that is no text of as many characters as validate asks for."""
-    low, high = reader.config["min_characters"], reader.config["max_characters"]
-    for number, row in enumerate(rows):
-        reason = fault(row["text"], low, high)
-        if reason:
-            raise InputError(f"row {number}: {reason}")
-    total = sum(len(row["text"]) for row in rows)
-    if total > REQUEST:
-        raise InputError(f"{total:,} characters are more than the {REQUEST:,} of a request: send several")
-
-
-def fault(text: Any, low: int, high: int) -> str:
-    """Why the model cannot judge a text, or nothing."""
-    if not isinstance(text, str):
-        return f"a text is wanted, not {'null' if text is None else type(text).__name__}"
-    if not text.strip():
-        return "the text is blank"
-    if not low <= len(text) <= high:
-        return f"the text has {len(text):,} characters: the model was judged on texts of {low:,} to {high:,}"
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return "half of a surrogate pair is no character"
-    return ""
+    requests.refuse(rows, "text", reader.config["min_characters"], reader.config["max_characters"])

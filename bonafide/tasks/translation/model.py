@@ -18,9 +18,10 @@ from bonafide.pretrained import tokenizer
 from bonafide.project.arrays import Arrays, Floats
 
 SEARCHED = 64  # sources that are searched together: what fits in a core's cache with 4 beams
-FIELDS = (("text", object), ("nats", float), ("tokens", float), ("hits", float), ("ended", float))
+NUMBERS = ("nats", "tokens", "hits", "ended", "log_probability")
+OUTPUTS = np.dtype([("text", object), *((name, np.float64) for name in NUMBERS)])
 """The translation; of the target, given token by token, the surprise in nats, the tokens and how many of them were the
-first guess; 1 where the translation came to its end, 0 where it was cut at the most tokens."""
+first guess; 1 where the translation came to its end, 0 where it was cut; and its own log-probability in nats."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,11 @@ def stock(folder: Path) -> Any:
 
 
 def predict(translator: Translator, examples: Arrays) -> npt.NDArray[Any]:
-    """What it writes for each source, and what it says of each target: (n,) of `FIELDS`."""
+    """What it writes for each source, and what it says of each target: (n,) of `OUTPUTS`."""
     split = Pairs(**examples)
+    found = written(translator, sources(split))
     sums = predict_all(translator.model, split, outputs, pairs.make_batch)
-    found = np.zeros(len(split), dtype=list(FIELDS))
     found["nats"], found["hits"], found["tokens"] = sums[:, 0], sums[:, 1], split.units
-    written = translate(translator, sources(split))
-    found["text"] = texts(translator.processor, written)
-    found["ended"] = [one.ended for one in written]
     return found
 
 
@@ -67,19 +65,19 @@ def sources(split: Pairs) -> list[list[int]]:
     return [ids.tolist() for ids in np.split(split.source_ids, split.source_offsets[1:-1])]
 
 
-def translate(translator: Translator, ids: Sequence[Sequence[int]]) -> list[Hypothesis]:
-    """The best translation of each source, as the model's generation_config.json says."""
+def written(translator: Translator, ids: Sequence[Sequence[int]]) -> npt.NDArray[Any]:
+    """The best translation of each source, as the model's generation_config.json says; NaN for what targets tell."""
     penalty = translator.model.generation_config.length_penalty
-    return [best(found, penalty) for found in hypotheses(translator.model, ids)]
+    chosen = [best(found, penalty) for found in hypotheses(translator.model, ids)]
+    texts = translator.processor.batch_decode([one.tokens for one in chosen], skip_special_tokens=True)
+    found = np.full(len(ids), np.nan, dtype=OUTPUTS)
+    found["text"] = [text.strip() for text in texts]
+    found["ended"] = [one.ended for one in chosen]
+    found["log_probability"] = [one.log_probability for one in chosen]
+    return found
 
 
 def hypotheses(model: Any, ids: Sequence[Sequence[int]]) -> list[list[Hypothesis]]:
     """What the search finds for each source, for any length penalty to choose from."""
     settings = model.generation_config
     return search(model, ids, beams=settings.num_beams, max_new=lambda _tokens: settings.max_new_tokens, batch=SEARCHED)
-
-
-def texts(processor: Any, written: Sequence[Hypothesis]) -> list[str]:
-    """Translations as people read them."""
-    found: list[str] = processor.batch_decode([one.tokens for one in written], skip_special_tokens=True)
-    return [text.strip() for text in found]

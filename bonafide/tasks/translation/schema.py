@@ -10,11 +10,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bonafide.quality import duplicates, figures, pairs, pii, tabular, text_faults
+from bonafide.quality import duplicates, figures, pii, tabular, text_faults
 from bonafide.quality.checks import Check
 from bonafide.quality.expectations import Expectation, expect
 from bonafide.quality.figures import Figure
 from bonafide.quality.rows import Examined, Faults, any_of
+from bonafide.quality.texts import pairs
 from bonafide.tasks.translation.params import Validate
 
 SIDES = ("source", "target")

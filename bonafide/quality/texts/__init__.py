@@ -1,0 +1,1 @@
+"""Pairs of texts, and texts as they come to a service."""
