@@ -18,10 +18,9 @@ from bonafide.pretrained import tokenizer
 from bonafide.project.arrays import Arrays, Floats
 
 SEARCHED = 64  # sources that are searched together: what fits in a core's cache with 4 beams
-NUMBERS = ("nats", "tokens", "hits", "ended", "log_probability")
-OUTPUTS = np.dtype([("text", object), *((name, np.float64) for name in NUMBERS)])
+OUTPUTS = np.dtype([("text", object), *((name, np.float64) for name in ("nats", "tokens", "hits", "ended"))])
 """The translation; of the target, given token by token, the surprise in nats, the tokens and how many of them were the
-first guess; 1 where the translation came to its end, 0 where it was cut; and its own log-probability in nats."""
+first guess; 1 where the translation came to its end, 0 where it was cut."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +48,10 @@ def stock(folder: Path) -> Any:
 def predict(translator: Translator, examples: Arrays) -> npt.NDArray[Any]:
     """What it writes for each source, and what it says of each target: (n,) of `OUTPUTS`."""
     split = Pairs(**examples)
-    found = written(translator, sources(split))
     sums = predict_all(translator.model, split, outputs, pairs.make_batch)
+    texts, chosen = translate(translator, sources(split))
+    found = np.zeros(len(split), dtype=OUTPUTS)
+    found["text"], found["ended"] = texts, [one.ended for one in chosen]
     found["nats"], found["hits"], found["tokens"] = sums[:, 0], sums[:, 1], split.units
     return found
 
@@ -65,16 +66,12 @@ def sources(split: Pairs) -> list[list[int]]:
     return [ids.tolist() for ids in np.split(split.source_ids, split.source_offsets[1:-1])]
 
 
-def written(translator: Translator, ids: Sequence[Sequence[int]]) -> npt.NDArray[Any]:
-    """The best translation of each source, as the model's generation_config.json says; NaN for what targets tell."""
+def translate(translator: Translator, ids: Sequence[Sequence[int]]) -> tuple[list[str], list[Hypothesis]]:
+    """The best translation of each source, as the model's generation_config.json says: as people read it, and whole."""
     penalty = translator.model.generation_config.length_penalty
     chosen = [best(found, penalty) for found in hypotheses(translator.model, ids)]
     texts = translator.processor.batch_decode([one.tokens for one in chosen], skip_special_tokens=True)
-    found = np.full(len(ids), np.nan, dtype=OUTPUTS)
-    found["text"] = [text.strip() for text in texts]
-    found["ended"] = [one.ended for one in chosen]
-    found["log_probability"] = [one.log_probability for one in chosen]
-    return found
+    return [text.strip() for text in texts], chosen
 
 
 def hypotheses(model: Any, ids: Sequence[Sequence[int]]) -> list[list[Hypothesis]]:

@@ -19,6 +19,8 @@ from bonafide.quality.texts import requests
 from bonafide.tasks.translation import encode
 from bonafide.tasks.translation import model as own
 
+OUTPUTS = np.dtype([("text", object), ("log_probability", np.float64)])
+
 
 @dataclass(frozen=True)
 class Reader:
@@ -53,12 +55,15 @@ def refuse(reader: Reader, rows: Rows) -> None:
 
 
 def predict(reader: Reader, rows: Rows) -> npt.NDArray[Any]:
-    """As `model.predict`, with NaN for what follows from a target."""
+    """Of each source the translation and its log-probability, nats: (n,) of `OUTPUTS`."""
     sources = [row["source"] for row in rows]
     texts = requests.mask(sources) if reader.config["mask"] else sources
     max_length, prefix = reader.config["max_length"], reader.config["prefix"]
     ids, _ = encode.encode_sources(texts, reader.translator.processor, max_length, prefix)
-    return own.written(reader.translator, ids)
+    translated, chosen = own.translate(reader.translator, ids)
+    found = np.zeros(len(rows), dtype=OUTPUTS)
+    found["text"], found["log_probability"] = translated, [one.log_probability for one in chosen]
+    return found
 
 
 def answers(reader: Reader, outputs: npt.NDArray[Any]) -> dict[str, list[Any]]:  # noqa: ARG001
