@@ -1,6 +1,5 @@
 """The tokenizer of a model folder, settled so that stock pipelines make the very batches that are trained on."""
 
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -9,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from bonafide.pretrained.dry_run_cache import once
 from bonafide.pretrained.model_files import read_object
 from bonafide.project.arrays import Ints
 from bonafide.project.errors import InputError
@@ -75,27 +73,6 @@ def settle(folder: Path) -> None:
 def _types(config: Any) -> bool:
     """Whether zeros for token types are what the model takes where it gets none: GPT-2 would add a word to each."""
     return bool(getattr(config, "type_vocab_size", 0))
-
-
-def adopt(base: Path, folder: Path, head: str, wanted: int) -> None:
-    """Copy the tokenizer of a base model, settled, and config.json, by which transformers knows its class.
-
-    Raise InputError where params want longer texts than the model, with such a head, has positions for.
-    """
-    most = once(f"positions up to {wanted}", base, lambda: _positions(base, head, wanted))
-    if wanted > most:
-        raise InputError(f"params.yaml: tokenize.max_length: {wanted} is above the base model's {most} positions")
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in sorted(base.iterdir()):
-        if "safetensors" not in path.name:
-            shutil.copyfile(path, folder / path.name)
-    settle(folder)
-
-
-def _positions(base: Path, head: str, wanted: int) -> int:
-    from bonafide.pretrained.dry_run import positions  # imports torch
-
-    return positions(base, head, wanted)
 
 
 def encode(texts: Sequence[str], processor: Any, max_length: int) -> tuple[list[list[int]], Ints]:

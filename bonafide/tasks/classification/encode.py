@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from bonafide.datasets.ragged import pack
-from bonafide.pretrained import tokenizer
+from bonafide.pretrained import base_tokenizer, tokenizer
 from bonafide.project.arrays import Arrays, Ints, Metrics
 from bonafide.project.files import write_json
 
@@ -18,7 +18,7 @@ def prepare(base: Path, train: pa.Table, params: Any, folder: Path) -> Any:  # n
     Raise InputError where params want longer texts than the base model has positions for.
     """
     processor = folder / "processor"
-    tokenizer.adopt(base, processor, "SEQUENCE_CLASSIFICATION", params.tokenize.max_length)
+    base_tokenizer.keep(base, processor, "SEQUENCE_CLASSIFICATION", params.tokenize.max_length)
     write_json(folder / "labels.json", params.task.labels)
     return tokenizer.load(processor)
 

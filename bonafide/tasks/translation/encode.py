@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from bonafide.datasets.ragged import pack
-from bonafide.pretrained import tokenizer, tokenizer_training
+from bonafide.pretrained import base_tokenizer, tokenizer, tokenizer_training
 from bonafide.pretrained.model_files import read_object
 from bonafide.project.arrays import Arrays, Ints, Metrics
 from bonafide.project.errors import InputError
@@ -33,7 +33,7 @@ def prepare(base: Path, train: pa.Table, params: Any, folder: Path) -> Any:
     section, processor = params.tokenize, folder / "processor"
     shutil.rmtree(processor, ignore_errors=True)
     if section.vocabulary == "base":
-        tokenizer.adopt(base, processor, HEAD, section.max_length)
+        base_tokenizer.keep(base, processor, HEAD, section.max_length)
         set_languages(processor, params.task.source_language, params.task.target_language)
         return tokenizer.load(processor)
     texts = [*train["source"].to_pylist(), *train["target"].to_pylist()]
