@@ -1,6 +1,7 @@
 """What a translation model has to beat: its own base, the most similar sentence that was translated, single words."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,13 +9,12 @@ import numpy as np
 from bonafide.datasets.language import cutter, is_spaceless
 from bonafide.pretrained.model_files import is_there
 from bonafide.project.arrays import Ints
-from bonafide.project.paths import BASE_MODEL
+from bonafide.project.paths import BASE_MODEL, MODEL
 from bonafide.protocol import Outputs, Split, System
 from bonafide.tasks.translation import model
-from bonafide.tasks.translation.score import FIELDS
 
 BASELINES = (
-    System("base", "the base model", "the base model as it came"),
+    System("base", "the base model", "the base model as it came, searched as ours"),
     System("nearest", "the nearest neighbour", "the translation of the most similar source that was trained on"),
     System("words", "word by word", "the likeliest translation of each word (IBM's model 1)"),
     System("copy", "copying", "the source as it is"),
@@ -35,15 +35,24 @@ def predict(splits: Mapping[str, Split], params: Any) -> dict[str, dict[str, Out
     }
     outputs = {system: {name: as_outputs(rows) for name, rows in by.items()} for system, by in found.items()}
     if is_there(BASE_MODEL):
-        base = model.load(BASE_MODEL)
+        base = as_it_came()
         outputs["base"] = {name: model.predict(base, splits[name].examples) for name in sources}
     return outputs
 
 
 def as_outputs(texts: Sequence[str]) -> Outputs:
     """Translations (n,) of a system that says nothing of the true targets."""
-    kinds = np.dtype([(name, object if name == "text" else np.float64) for name in FIELDS])
-    return np.array([(text, *[np.nan] * (len(FIELDS) - 1)) for text in texts], dtype=kinds)
+    found = np.full(len(texts), np.nan, dtype=model.OUTPUTS)
+    found["text"] = texts
+    return found
+
+
+def as_it_came() -> Any:
+    """The base model, with the trained one's tokenizer and search: where both start, how many beams, what penalty."""
+    trained, base = model.load(MODEL), model.load(BASE_MODEL)
+    base.model.generation_config = trained.model.generation_config
+    base.model.config.decoder_start_token_id = trained.model.config.decoder_start_token_id
+    return replace(base, processor=trained.processor)
 
 
 def nearest(train: Sequence[str], targets: Sequence[str], sources: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:

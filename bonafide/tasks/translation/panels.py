@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from bonafide.datasets.language import NEGATION, cutter
 from bonafide.evaluation import ngrams
 from bonafide.evaluation.estimates import Sums, estimate, sum_up
-from bonafide.evaluation.panels import Panel
+from bonafide.evaluation.panels import Panel, columns
 from bonafide.evaluation.slices import Named, number_names
 from bonafide.evaluation.statistics import percentile
 from bonafide.forward.inference import load
@@ -73,14 +73,9 @@ def precisions(sums: Sequence[float], signatures: Sequence[str]) -> Panel:
     return {
         "kind": "table",
         "title": "BLEU by length of n-gram",
-        "caption": f"The outputs have {ours:,.0f} tokens, the references {theirs:,.0f}: where it is fewer, BLEU is less "
-        f"by exp(1 - references' / outputs'). Scores by these signatures can be compared: {', '.join(signatures)}",
-        "columns": [
-            {"title": "Tokens", "kind": "count"},
-            {"title": "In the reference", "kind": "count"},
-            {"title": "In the outputs", "kind": "count"},
-            {"title": "Precision", "kind": "percent"},
-        ],
+        "caption": f"The outputs have {ours:,.0f} tokens, the references {theirs:,.0f}: with fewer, BLEU is less "
+        f"by exp(1 - references' / outputs'). Compare by these signatures: {', '.join(signatures)}",
+        "columns": columns({"Tokens": "count", "Matched": "count", "In the outputs": "count", "Precision": "percent"}),
         "rows": rows,
     }
 
@@ -96,11 +91,7 @@ def fluency(split: Split, outputs: Outputs, params: Any) -> Panel:
         "title": "Fluency",
         "caption": f"Surprise at a character of a Kneser-Ney model of {ORDER} characters, fitted on train's targets: "
         "it knows nothing of the source. Below the references is what is more usual than people write",
-        "columns": [
-            {"title": "Translations", "kind": "name"},
-            {"title": "Nats a character", "kind": "estimate"},
-            {"title": "", "kind": "interval"},
-        ],
+        "columns": columns({"Translations": "name", "Nats a character": "estimate", "": "interval"}),
         "rows": [[name, one, one] for name, one in found.items()],
         "mark": found["The references"]["value"],
     }
@@ -210,12 +201,7 @@ def listed(title: str, caption: str, rows: Sequence[int], ids: Sequence[str], ce
         "kind": "samples",
         "title": title,
         "caption": caption,
-        "columns": [
-            {"title": "Source", "kind": "text"},
-            {"title": "Reference", "kind": "text"},
-            {"title": "Output", "kind": "text"},
-            {"title": "chrF", "kind": "score"},
-        ],
+        "columns": columns({"Source": "text", "Reference": "text", "Output": "text", "chrF": "score"}),
         "ids": [ids[row] for row in rows],
         "rows": [list(cells[row]) for row in rows],
     }

@@ -2,36 +2,10 @@
 
 import numpy as np
 import pyarrow as pa
-import pytest
 
 from bonafide.evaluation.slices import cut
 from bonafide.protocol import Split
-from bonafide.tasks.classification.panels import NEGATION, slices
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "Not bad.",
-        "I can't",
-        "I can’t",
-        "he DOESNT care",
-        "no!",
-        "never again",
-        "nothing works",
-        "cannot",
-        "不好",
-        "没有",
-        "别买",
-    ],
-)
-def test_a_negation_is_found(text):
-    assert NEGATION.search(text)
-
-
-@pytest.mark.parametrize("text", ["a notable knot", "I know", "another nobleman", "want", "很好", "innocent"])
-def test_a_word_that_holds_a_negation_is_none(text):
-    assert NEGATION.search(text) is None
+from bonafide.tasks.classification.panels import slices
 
 
 def test_length_and_negation_are_always_cut():
