@@ -89,7 +89,8 @@ def for_evaluation(arrays: Arrays) -> Windows:
     So each token is counted once, from at least half a context, or from all of its document before it.
     """
     context, none = int(arrays["context"][0]), np.zeros(0, dtype=np.int64)
-    uncut = Windows(arrays["input_ids"], np.asarray(arrays["offsets"]), arrays["ids"], arrays["characters"], context, *[none] * 4)
+    names, offsets = arrays["ids"], np.asarray(arrays["offsets"])
+    uncut = Windows(arrays["input_ids"], offsets, names, arrays["characters"], context, *[none] * 4)
     first = np.minimum(np.diff(uncut.offsets), context)
     return _cut(uncut, first, context - context // 2, context // 2)
 

@@ -53,7 +53,7 @@ def keep_base(base: Path, wanted: int, processor: Path) -> None:
 
 
 def encode(table: pa.Table, processor: Any, params: Any) -> tuple[Arrays, Metrics]:
-    """A split's arrays; rows, tokens, the longest document, characters a token, and the share of unknown tokens."""
+    """A split's arrays; rows, tokens, characters, the longest document, and the share of unknown tokens."""
     section = params.tokenize
     arrays = to_arrays(table["text"].to_pylist(), processor, context=section.context, end=section.end)
     arrays["ids"] = np.array(table["id"].to_pylist(), dtype=np.str_)
@@ -63,7 +63,7 @@ def encode(table: pa.Table, processor: Any, params: Any) -> tuple[Arrays, Metric
         "rows": len(table),
         "tokens": tokens,
         "longest": int(np.diff(arrays["offsets"]).max(initial=0)),
-        "characters_per_token": float(arrays["characters"].sum() / max(1, tokens)),
+        "characters": int(arrays["characters"].sum()),
         "unknown_rate": unknown / max(1, tokens),
     }
 

@@ -11,7 +11,7 @@ from bonafide.datasets import ragged
 from bonafide.datasets.windows import Windows, for_evaluation
 from bonafide.evaluation import ngrams
 from bonafide.evaluation.estimates import Sums
-from bonafide.evaluation.panels import Cell, Panel
+from bonafide.evaluation.panels import Panel, columns
 from bonafide.evaluation.slices import Named, number_names
 from bonafide.pretrained import tokenizer
 from bonafide.project.arrays import Floats, Ints
@@ -41,7 +41,7 @@ def panels(split: Split, outputs: Outputs, sums: Sums, params: Any) -> list[Pane
     """Samples, whether they recite, surprise by how much is known of a text, and the hardest documents."""
     train = "\n\n".join(pq.read_table(VALIDATED / "train.parquet", columns=["text"])["text"].to_pylist())
     section, texts = params.evaluate.samples, split.table["text"].to_pylist()
-    written = write(section, params.tokenize.context)
+    written = write(section, int(split.examples["context"][0]))
     longest = max(map(len, written), default=0)
     held_out = [texts[row][:longest] for row in np.unique(np.linspace(0, len(texts) - 1, COMPARED).astype(int))]
     names = [f"seed {seed}" for seed in section.seeds]
@@ -87,7 +87,7 @@ def samples(names: Sequence[str], written: Sequence[str], train: str) -> Panel:
         "title": "What it writes",
         "caption": "From a document's start or the prompt, by the seeds of params.yaml; and how many characters in a "
         "row stand so in train",
-        "columns": [_cell("Text", "text"), _cell("Seed", "name"), _cell("In train", "count")],
+        "columns": columns({"Text": "text", "Seed": "name", "In train": "count"}),
         "ids": list(names),
         "rows": rows,
     }
@@ -99,13 +99,14 @@ def recital(names: Sequence[str], written: Sequence[str], held_out: Sequence[str
         [name, len(text), longest_known(text, train), share_known(text, train)]
         for name, text in [*zip(names, written, strict=True), *(("held-out text", text) for text in held_out)]
     ]
-    columns = [_cell("Of", "name"), _cell("Characters", "count"), _cell("Longest in train", "count")]
     return {
         "kind": "table",
         "title": "Does it recite?",
         "caption": f"Characters in a row that stand so in train, and the share of all stretches of {STRETCH} that do. "
         "A model that recites has more of both than people who wrote what is held out",
-        "columns": [*columns, _cell("Stretches in train", "percent")],
+        "columns": columns(
+            {"Of": "name", "Characters": "count", "Longest in train": "count", "Stretches in train": "percent"}
+        ),
         "rows": rows,
     }
 
@@ -137,7 +138,7 @@ def by_context(windows: Windows) -> Panel:
         "title": "By what it sees",
         "caption": f"Each token is predicted once, from at least {windows.context // 2:,} tokens before it, or from "
         "all of its document",
-        "columns": [_cell("Tokens before", "name"), _cell("Tokens", "count"), _cell("Bits a token", "score")],
+        "columns": columns({"Tokens before": "name", "Tokens": "count", "Bits a token": "score"}),
         "rows": [
             [f"{low:,} to {high:,}" if high > low else f"{low:,}", int(n), float(total / n / np.log(2))]
             for (low, high), n, total in zip(edges, tokens, sums, strict=True)
@@ -165,11 +166,7 @@ def hardest(split: Split, outputs: Outputs) -> Panel:
         "kind": "samples",
         "title": "The hardest texts",
         "caption": "Those with the most bits a character",
-        "columns": [_cell("Text", "text"), _cell("Characters", "count"), _cell("Bits a character", "score")],
+        "columns": columns({"Text": "text", "Characters": "count", "Bits a character": "score"}),
         "ids": [ids[row] for row in worst],
         "rows": [[texts[row], len(texts[row]), float(bits[row])] for row in worst],
     }
-
-
-def _cell(title: str, kind: Any) -> Cell:
-    return {"title": title, "kind": kind}
