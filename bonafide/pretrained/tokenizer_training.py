@@ -74,12 +74,13 @@ def special_tokens(reserved: int, *, masks: bool) -> list[str]:
 def finish(tokenizer: Tokenizer, *, masks: bool) -> Tokenizer:
     """Put eos behind a text; of a masked language model, cls before it and sep behind it and its second part.
 
-    What a text writes like a special token is text: `</s>` in it ends nothing.
+    What a text writes like a special token is text: `</s>` in it ends nothing. Not so where masks are read: they are
+    what people write to have filled in.
     """
     one, two = (f"{FIRST} $A {SEPARATOR}", f"$B:1 {SEPARATOR}:1") if masks else (f"$A {EOS}", f"$B {EOS}")
     ids = [(name, tokenizer.token_to_id(name)) for name in (EOS, FIRST, SEPARATOR) if tokenizer.token_to_id(name)]
     tokenizer.post_processor = processors.TemplateProcessing(single=one, pair=f"{one} {two}", special_tokens=ids)
-    tokenizer.encode_special_tokens = True
+    tokenizer.encode_special_tokens = not masks
     return tokenizer
 
 
@@ -94,7 +95,7 @@ def save(tokenizer: Tokenizer, folder: Path, max_length: int) -> None:
         "model_input_names": ["input_ids", "attention_mask"],
         "padding_side": "right",
         "clean_up_tokenization_spaces": False,
-        "split_special_tokens": True,
+        "split_special_tokens": not masks,
     }
     write_text(folder / "tokenizer.json", tokenizer.to_str(pretty=True) + "\n")
     write_json(folder / "tokenizer_config.json", config)
