@@ -46,8 +46,10 @@ class Predictor:
         found = self.predict(rows)
         if not found.dtype.names:
             return drift(found, np.asarray(expected, dtype=found.dtype))
-        expected = np.array([*map(tuple, expected)], dtype=found.dtype)
-        told = [name for name in found.dtype.names if not is_unknown(found[name])]
+        if not isinstance(expected, np.ndarray):
+            expected = np.array([*map(tuple, expected)], dtype=found.dtype)
+        shared = [name for name in found.dtype.names if name in expected.dtype.names]  # a service may say more
+        told = [name for name in shared if not is_unknown(found[name])]
         return max((drift(found[name], expected[name]) for name in told), default=np.inf)
 
 
