@@ -91,7 +91,8 @@ def measure(model: Any, case: Case, arm: str, steps: int) -> Figures:
     exact, strict = ARMS[arm]
     torch.use_deterministic_algorithms(strict)
     texts, model = make_texts(case, WARMUP + steps), copy.deepcopy(model)
-    rates = {"learning_rate": 2e-5, "warmup_ratio": 0.1, "weight_decay": 0.01, "max_grad_norm": 1.0}
+    rates: dict[str, Any] = {"learning_rate": 2e-5, "warmup_ratio": 0.1, "weight_decay": 0.01, "max_grad_norm": 1.0}
+    rates |= {"schedule": "linear", "optimizer": "adamw", "betas": (0.9, 0.999), "muon_learning_rate": 0.02}
     recipe = Recipe(
         epochs=1,
         batch_size=case.texts,

@@ -73,7 +73,7 @@ class Engine:
             self.separation_reason = f"{unmanaged[0]} holds weights beside modules"
         self.activation_cache = ActivationCache(model, packed=self.packed)
         self.inputs = self.activation_cache.add_to(self.examples)
-        self.optimizer = optimizer = FlatAdamW(model, self.recipe.weight_decay, find_tied(model, self.writer))
+        self.optimizer = optimizer = FlatAdamW(model, self.recipe, find_tied(model, self.writer))
         self.reduce_buffer, self.loss_slot = optimizer.reduce_buffer, optimizer.loss_slot
         self.writer.lookup_grads = optimizer.lookup_grads
         if self.matmul.dtype != torch.float32:
@@ -115,7 +115,7 @@ class Engine:
                 order = self._begin_epoch(epoch)
             rows = order[index * recipe.batch_size : (index + 1) * recipe.batch_size]
             loss = self._compute_gradients(rows, int(generator(recipe.seed, epoch, number).integers(2**63)))
-            lr = recipe.learning_rate * schedule(number, last, recipe.warmup_ratio)
+            lr = recipe.learning_rate * schedule(number, last, recipe.warmup_ratio, recipe.schedule)
             with self.timer("optimizer"):
                 self.optimizer.step(lr, recipe.max_grad_norm)
             tokens = int(self.examples.lengths[rows].sum())

@@ -16,7 +16,7 @@ from torch.distributed.tensor import DTensor
 
 from bonafide.engine.activation_cache import ActivationCache
 from bonafide.engine.engine import Engine
-from bonafide.engine.hyperparameters import partition_by_tokens
+from bonafide.engine.hyperparameters import Recipe, partition_by_tokens
 from bonafide.engine.matmul_policy import MatmulPolicy
 from bonafide.engine.optimizer import MOMENTS, State, decayed
 from bonafide.engine.process_group import ProcessGroup, lost_peer_errors
@@ -28,16 +28,17 @@ class RowsAdamW:
     """Fused AdamW over this process's rows, plain tensors in the memory of the model's own parameters."""
 
     def __init__(
-        self, parameters: dict[str, nn.Parameter], decays: set[str], weight_decay: float, group: ProcessGroup
+        self, parameters: dict[str, nn.Parameter], decays: set[str], recipe: Recipe, group: ProcessGroup
     ) -> None:
         """Begin with moments of zero."""
         self.group = group
         self.trained = {name: nn.Parameter(local_rows(p)) for name, p in parameters.items()}
         groups = [
             {"params": [p for name, p in self.trained.items() if (name in decays) == does], "weight_decay": decay}
-            for does, decay in ((True, weight_decay), (False, 0.0))
+            for does, decay in ((True, recipe.weight_decay), (False, 0.0))
         ]
-        self._optimizer = torch.optim.AdamW([group for group in groups if group["params"]], lr=0.0, fused=True)
+        groups = [group for group in groups if group["params"]]
+        self._optimizer = torch.optim.AdamW(groups, lr=0.0, betas=recipe.betas, fused=True)
         for p in self.trained.values():
             moments = {name: torch.zeros_like(p) for name in MOMENTS}
             self._optimizer.state[p] = moments | {"step": torch.zeros((), device=p.device if p.is_cuda else None)}
@@ -79,7 +80,7 @@ class ShardedEngine(Engine):
         self.device = next(self.model.parameters()).device
         self.matmul = MatmulPolicy(torch.bfloat16 if low else torch.float32)
         self.parameters = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
-        return RowsAdamW(self.parameters, decays, self.recipe.weight_decay, self.group)
+        return RowsAdamW(self.parameters, decays, self.recipe, self.group)
 
     def _compute_gradients(self, texts: Ints, rng_key: int) -> torch.Tensor:
         """Leave our rows of the gradient of the mean loss of `texts` in `trained`; return that loss, the whole one."""

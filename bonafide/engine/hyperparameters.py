@@ -1,6 +1,7 @@
 """Hyperparameters, the learning rate schedule, and how a batch is cut into shards: pure functions of numbers."""
 
 from dataclasses import dataclass
+from math import cos, pi
 
 import numpy as np
 import torch
@@ -16,6 +17,10 @@ class Recipe:
     batch_size: int
     learning_rate: float
     warmup_ratio: float
+    schedule: str
+    optimizer: str
+    betas: tuple[float, float]
+    muon_learning_rate: float
     weight_decay: float
     max_grad_norm: float
     gradient_accumulation_steps: int
@@ -43,10 +48,15 @@ class Step:
     ends_epoch: bool
 
 
-def schedule(step: int, steps: int, warmup_ratio: float) -> float:
-    """The factor on the peak learning rate at `step` of `steps`: linear up to 1, then linear down to 0."""
+def schedule(step: int, steps: int, warmup_ratio: float, kind: str) -> float:
+    """The factor on the peak learning rate at `step` of `steps`: linear up to 1, then down to 0 or on at 1, by `kind`.
+
+    "linear", "cosine" (half a wave, Loshchilov and Hutter 2017) or "constant".
+    """
     warmup = max(1, round(steps * warmup_ratio))
-    return min(step / warmup, max(0.0, (steps - step + 1) / max(1, steps - warmup + 1)))
+    left = max(0.0, (steps - step + 1) / max(1, steps - warmup + 1))  # 1 at the end of the warmup
+    falls = {"linear": left, "cosine": (1 - cos(pi * min(1.0, left))) / 2, "constant": 1.0}
+    return min(step / warmup, falls[kind])
 
 
 def partition_by_tokens(rows: Ints, lengths: Ints, shards: int) -> tuple[Ints, Ints]:

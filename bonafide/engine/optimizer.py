@@ -1,7 +1,7 @@
 """AdamW over one flat vector of all trained weights: the model's parameters and their gradients are views of it.
 
 So an update is one kernel instead of a hundred, the gradient's norm one pass over memory, and the sum over processes
-one message.
+one message. The matrices within stacked layers may be Muon's, one by one; then they come first in the vector.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,6 +11,8 @@ from typing import Protocol
 import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
+
+from bonafide.engine.hyperparameters import Recipe
 
 State = dict[str, torch.Tensor]
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -42,18 +44,27 @@ def decayed(model: nn.Module) -> set[str]:
     return {name for name, p in model.named_parameters() if p.ndim > 1 and id(p) not in tables}
 
 
-class FlatAdamW:
-    """Fused AdamW over one vector of weights."""
+def hidden_matrices(model: nn.Module) -> dict[torch.Tensor, bool]:
+    """Weights of linear layers within lists of layers: no tables, heads or norms; and whether inputs come first."""
+    lists = [m for m in model.modules() if isinstance(m, nn.ModuleList)]
+    linear = [m for stack in lists for m in stack.modules() if isinstance(m, nn.Linear | Conv1D)]
+    return {m.weight: isinstance(m, Conv1D) for m in linear if m.weight.requires_grad}
 
-    def __init__(self, model: nn.Module, weight_decay: float, tied: Sequence[nn.Parameter] = ()) -> None:
-        """Move the trained weights of `model` into one vector, the decayed ones first."""
-        decays = decayed(model)
+
+class FlatAdamW:
+    """Fused AdamW over one vector of weights; or over its end, its beginning being Muon's (Jordan et al. 2024)."""
+
+    def __init__(self, model: nn.Module, recipe: Recipe, tied: Sequence[nn.Parameter] = ()) -> None:
+        """Move the trained weights of `model` into one vector: Muon's first, then those that decay."""
+        self.recipe, decays = recipe, decayed(model)
+        matrices = hidden_matrices(model) if recipe.optimizer == "muon" else {}
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-        named.sort(key=lambda item: item[0] not in decays)
+        named.sort(key=lambda item: (item[1] not in matrices, item[0] not in decays))
         self.trained: dict[str, nn.Parameter] = dict(named)
         sizes = [-(-p.numel() // ALIGNMENT) * ALIGNMENT for _, p in named]
         self._starts = [0, *accumulate(sizes)]
         undecayed, end = self._starts[sum(name in decays for name in self.trained)], self._starts[-1]
+        self._adam = adam = self._starts[sum(p in matrices for _, p in named)]
         device = named[0][1].device
         self.loss_slot, norm_end = end, (end // NORM_CHUNK + 1) * NORM_CHUNK
         ends = [norm_end, *accumulate((p.numel() for p in tied), initial=norm_end)][1:]
@@ -70,18 +81,30 @@ class FlatAdamW:
             named, self._views(self._weights), self._views(self.reduce_buffer), strict=True
         ):
             p.data, p.grad = weight.copy_(p.data), grad
-        halves = [(slice(0, undecayed), weight_decay), (slice(undecayed, end), 0.0)]
+        self._muon = self._build_muon(matrices) if matrices else None
+        halves = [(slice(adam, undecayed), recipe.weight_decay), (slice(undecayed, end), 0.0)]
         self._optimizer = self._build([half for half in halves if half[0].start < half[0].stop])
 
     def _build(self, halves: list[tuple[slice, float]]) -> torch.optim.AdamW:
         """Torch's AdamW over slices of the vectors, each with its weight decay."""
         vectors = [nn.Parameter(self._weights[half]) for half, _ in halves]
         groups = [{"params": [p], "weight_decay": decay} for p, (_, decay) in zip(vectors, halves, strict=True)]
-        optimizer = torch.optim.AdamW(groups, lr=0.0, fused=True)
+        optimizer = torch.optim.AdamW(groups, lr=0.0, betas=self.recipe.betas, fused=True)
         for p, (half, _) in zip(vectors, halves, strict=True):
             p.grad = self.reduce_buffer[half]
             optimizer.state[p] = {name: moment[half] for name, moment in self.moments.items()}
             optimizer.state[p]["step"] = torch.zeros((), device=p.device if p.is_cuda else None)
+        return optimizer
+
+    def _build_muon(self, matrices: dict[torch.Tensor, bool]) -> torch.optim.Muon:
+        """Torch's Muon over matrices (outputs, inputs), its momenta in the place of AdamW's first moments."""
+        states = zip(self.trained.values(), self._views(self.moments["exp_avg"]), strict=True)
+        held = [(p, p.grad, momentum) for p, momentum in states if p in matrices and p.grad is not None]
+        views = [[x.detach().t() if matrices[p] else x.detach() for x in (p, *rest)] for p, *rest in held]
+        optimizer = torch.optim.Muon([nn.Parameter(p) for p, *_ in views], weight_decay=self.recipe.weight_decay)
+        for p, (_, grad, momentum) in zip(optimizer.param_groups[0]["params"], views, strict=True):
+            p.grad = grad
+            optimizer.state[p] = {"momentum_buffer": momentum}
         return optimizer
 
     def _views(self, flat: torch.Tensor) -> Iterator[torch.Tensor]:
@@ -110,14 +133,18 @@ class FlatAdamW:
         """
         self._grads[self.loss_slot :] = 0
         norm = torch.linalg.vector_norm(torch.linalg.vector_norm(self._grads.view(-1, NORM_CHUNK), dim=1))
-        self._optimizer.grad_scale = (norm / max_norm).clamp(min=1.0)  # type: ignore[attr-defined]
+        self._optimizer.grad_scale = scale = (norm / max_norm).clamp(min=1.0)  # type: ignore[attr-defined]
         for group in self._optimizer.param_groups:
             group["lr"] = lr
         self._optimizer.step()
+        if self._muon:
+            self._muon.param_groups[0]["lr"] = lr * self.recipe.muon_learning_rate / self.recipe.learning_rate
+            self._grads[: self._adam].div_(scale)
+            self._muon.step()  # type: ignore[no-untyped-call]
         self._refresh()
 
     def state(self) -> State:
-        """The weights and their two moments by name: the tensors themselves, not copies."""
+        """The weights and their two moments by name: the tensors themselves, not copies; Muon's have one, and zeros."""
         found: State = {f"weight.{name}": p.detach() for name, p in self.trained.items()}
         for key, moment in self.moments.items():
             found |= {f"{key}.{name}": view for name, view in zip(self.trained, self._views(moment), strict=True)}

@@ -7,6 +7,8 @@ from pydantic import Field
 from bonafide.params.pins import typed
 from bonafide.params.sections import Fraction, Positive
 
+Decay = Annotated[float, Field(ge=0, lt=1)]
+
 
 @typed
 class Recipe:
@@ -18,6 +20,14 @@ class Recipe:
     learning_rate: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
     """Peak, reached after the warmup."""
     warmup_ratio: Fraction
+    schedule: Literal["linear", "cosine", "constant"]
+    """How the learning rate goes on from its peak: down to 0, or not."""
+    optimizer: Literal["adamw", "muon"]
+    """muon: of the matrices within stacked layers, and adamw of all else."""
+    betas: tuple[Decay, Decay]
+    """AdamW's decays of the mean gradient and of its square."""
+    muon_learning_rate: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+    """As learning_rate, of Muon's matrices."""
     weight_decay: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
     max_grad_norm: Positive
     dropout: Fraction
@@ -41,5 +51,7 @@ class Recipe:
         """Refuse shards that no tree adds up, and sums that cannot be exact."""
         if self.exact and self.sharding == "full":
             raise ValueError("sharding: full sums as it comes; set exact to false")
+        if self.optimizer == "muon" and self.sharding == "full":
+            raise ValueError("optimizer: muon needs whole matrices; set sharding to none")
         if self.exact and self.shards & (self.shards - 1):
             raise ValueError(f"shards: {self.shards} is not a power of two")

@@ -53,9 +53,12 @@ def losses(steps):
     return [float(step.loss) for step in steps]
 
 
-@given(st.integers(2, 500), st.sampled_from([0.0, 0.06, 0.1, 0.5]))
-def test_schedule_rises_to_one_and_falls_towards_zero(steps, warmup_ratio):
-    rates = [schedule(step, steps, warmup_ratio) for step in range(1, steps + 1)]
+@given(st.integers(2, 500), st.sampled_from([0.0, 0.06, 0.1, 0.5]), st.sampled_from(["linear", "cosine"]))
+def test_schedule_rises_to_one_and_falls_towards_zero(steps, warmup_ratio, kind):
+    rates = [schedule(step, steps, warmup_ratio, kind) for step in range(1, steps + 1)]
+    assert [schedule(step, steps, warmup_ratio, "constant") for step in range(1, steps + 1)][rates.index(1) :] == [
+        1.0
+    ] * (steps - rates.index(1))
     peak = rates.index(max(rates))
     assert max(rates) == 1
     assert all(a < b for a, b in pairwise(rates[: peak + 1]))

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.process_groups import in_threads
+from tests.tiny_engines import digest
 from tests.tiny_networks import KINDS, build_examples, build_network, task_of, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -42,3 +43,17 @@ def test_shards_share_a_pass_and_gradients_are_autograds(kind):
     for (name, p), mine in zip(stock.named_parameters(), engine.model.parameters(), strict=True):
         grad = torch.zeros_like(p) if p.grad is None else p.grad
         assert not p.requires_grad or (mine.grad - grad).abs().max() <= 2e-5, name
+
+
+def test_muon_is_exact_and_goes_on_from_its_state():
+    model, examples = KINDS["gpt2"](dropout=0.1), build_examples("gpt2")
+    engines = [
+        build_network("gpt2", copy.deepcopy(model), examples, shards=4, optimizer="muon", gradient_accumulation_steps=n)
+        for n in (1, 4)
+    ]
+    for step in engines[0].steps():
+        if step.step == 3:
+            saved = {name: tensor.clone() for name, tensor in engines[0].optimizer.state().items()}
+    engines[1].optimizer.load(saved, 3)
+    list(engines[1].steps(3))
+    assert digest(engines[0].model) == digest(engines[1].model)
