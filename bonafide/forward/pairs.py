@@ -106,10 +106,9 @@ def pad(pairs: Pairs, rows: Ints, model: Any) -> Batch:
     target = pairs.units[rows]
     source = pairs.lengths[rows] - target
     masks = [np.arange(lengths.max()) < lengths[:, None] for lengths in (source, target)]
-    ids = [pairs.source_ids[indices_of(pairs.source_offsets, rows)], _shifted(pairs, rows, model)]
     sides = [np.full(mask.shape, padding_of(model) or 0, dtype=np.int64) for mask in masks]
-    for side, mask, flat in zip(sides, masks, ids, strict=True):
-        side[mask] = flat
+    sides[0][masks[0]] = pairs.source_ids[indices_of(pairs.source_offsets, rows)]
+    sides[1][masks[1]] = _shifted(pairs, rows, model)
     longest, widest = (mask.shape[1] for mask in masks)
     tensors = {"input_ids": sides[0], "attention_mask": masks[0].astype(np.int64), "decoder_input_ids": sides[1]}
     return Batch(
