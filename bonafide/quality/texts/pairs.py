@@ -26,26 +26,36 @@ DIGEST = 16  # hex digits: two of a million groups share a name once in 37 milli
 def link(keys: Sequence[pa.ChunkedArray]) -> pa.ChunkedArray:
     """A group for each row (n,), the same for rows that share a value of any key, and so on from row to row.
 
-    `keys` are (n,) strings; null is like no other. A group is named by a hash of the least value of the first key that
-    has one, so that it does not depend on the order of the rows; it is null for a row without any.
+    `keys` are (n,) strings; null is like no other. A group is named by a hash of its least value of the first key that
+    has one, so that the name does not depend on the order of the rows; it is null for a row without any.
     """
-    rows, place = len(keys[0]), len(keys[0])
+    component, least = _components(keys), dict[int, str]()
+    for number, name in zip(component, _names(keys), strict=True):
+        if name is not None:
+            least[number] = min(name, least.get(number, name))
+    hashed = {number: hashlib.sha256(name.encode()).hexdigest()[:DIGEST] for number, name in least.items()}
+    return pa.chunked_array([pa.array([hashed.get(number) for number in component], pa.string())])
+
+
+def _components(keys: Sequence[pa.ChunkedArray]) -> list[int]:
+    """The connected component of each row in the graph of rows and of the values that they have."""
+    rows = nodes = len(keys[0])
     edges = []
     for key in keys:
         codes: Ints = pc.fill_null(key.combine_chunks().dictionary_encode().indices, -1).to_numpy().astype(np.int64)
         known = np.flatnonzero(codes >= 0)
-        edges.append(np.stack([known, codes[known] + place]))
-        place += int(codes.max(initial=-1)) + 1
+        edges.append(np.stack([known, codes[known] + nodes]))
+        nodes += int(codes.max(initial=-1)) + 1
     ends = np.concatenate(edges, axis=1)
-    graph = coo_array((np.ones(ends.shape[1], dtype=np.int8), (ends[0], ends[1])), shape=(place, place))
-    _, component = connected_components(graph, directed=False)
-    names = pc.coalesce(*keys).to_pylist()
-    least: dict[int, str] = {}
-    for number, name in zip(component[:rows].tolist(), names, strict=True):
-        if name is not None:
-            least[number] = min(name, least.get(number, name))
-    hashed = {number: hashlib.sha256(name.encode()).hexdigest()[:DIGEST] for number, name in least.items()}
-    return pa.chunked_array([pa.array([hashed.get(number) for number in component[:rows].tolist()], pa.string())])
+    graph = coo_array((np.ones(ends.shape[1], dtype=np.int8), (ends[0], ends[1])), shape=(nodes, nodes))
+    component: list[int] = connected_components(graph, directed=False)[1][:rows].tolist()
+    return component
+
+
+def _names(keys: Sequence[pa.ChunkedArray]) -> list[str | None]:
+    """Of each row the first key that has a value, by number, and the value."""
+    columns = zip(*(key.to_pylist() for key in keys), strict=True)
+    return [next((f"{n} {value}" for n, value in enumerate(row) if value is not None), None) for row in columns]
 
 
 def lengths(texts: pa.ChunkedArray, unit: str) -> Floats:
