@@ -21,7 +21,7 @@ PLACES = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # in a text
 KEPT = 100  # documents; the report shows fewer
 TOKENS = 12  # hidden ones of a document in a line
 LEAST = 3  # hidden tokens of a document that is called hard
-HIDDEN = "▢"
+HIDDEN, SEPARATOR = "▢", " · "
 
 
 def slices(split: Split) -> Mapping[str, Named]:
@@ -38,6 +38,7 @@ def panels(split: Split, outputs: Outputs, sums: Any, params: Any) -> list[Panel
     text = np.searchsorted(texts.offsets, places, side="right") - 1
     each = outputs["nats"] / np.maximum(outputs["masked"], 1)
     any_order = np.argsort(split.examples["keys"], kind="stable")
+    any_order = any_order[outputs["masked"][any_order] > 0]
     hardest = np.flatnonzero(outputs["masked"] >= LEAST)
     hardest = hardest[np.argsort(-each[hardest], kind="stable")]
     shown = Shown(texts, told, processor)
@@ -84,7 +85,8 @@ class Shown(NamedTuple):
 def documents(title: str, caption: str, rows: Ints, split: Split, each: Floats, shown: Shown) -> Panel:
     """Documents `rows`: the first text of each, what is hidden in it, and what the model says stands there."""
     ids = split.table["id"].to_pylist()
-    firsts = np.searchsorted(shown.texts.documents, rows)
+    known, firsts = np.unique(shown.texts.documents, return_index=True)
+    texts = firsts[np.searchsorted(known, rows)]
     return {
         "kind": "samples",
         "title": title,
@@ -97,7 +99,7 @@ def documents(title: str, caption: str, rows: Ints, split: Split, each: Floats, 
         ],
         "ids": [ids[row] for row in rows.tolist()],
         "rows": [
-            [*quote(shown, text), float(each[row])] for row, text in zip(rows.tolist(), firsts.tolist(), strict=True)
+            [*quote(shown, text), float(each[row])] for row, text in zip(rows.tolist(), texts.tolist(), strict=True)
         ],
     }
 
@@ -105,26 +107,28 @@ def documents(title: str, caption: str, rows: Ints, split: Split, each: Floats, 
 def quote(shown: Shown, text: int) -> tuple[str, str, str]:
     """A text up to its twelfth hidden token, the hidden ones, and the first guess for each."""
     texts, told, processor = shown
-    start, end = texts.offsets[text], texts.offsets[text + 1]
+    start, end = texts.offsets[text] + 1, texts.offsets[text + 1] - 1
     targets = texts.targets[start:end]
-    places = np.flatnonzero(targets != SHOWN)[:TOKENS]
+    places = np.flatnonzero(targets != SHOWN)
+    if len(places) > TOKENS:
+        places, end = places[:TOKENS], start + places[TOKENS]
     first = int(texts.units[:text].sum())
+    truth = [written(processor, token) for token in targets[places].tolist()]
+    best = zip(told.guesses[first:, 0].tolist(), told.probabilities[first:, 0].tolist(), truth, strict=False)
     guesses = [
-        f"[{word}]" if guess == truth else f"{word} {probability:.0%}"
-        for guess, probability, truth in zip(
-            told.guesses[first:, 0], told.probabilities[first:, 0], targets[places], strict=False
-        )
-        for word in [written(processor, guess)]
+        f"[{right}]" if written(processor, token) == right else say(processor, token, p) for token, p, right in best
     ]
-    seen = (
-        texts.input_ids[start + 1 : end - 1]
-        if len(places) < TOKENS
-        else texts.input_ids[start + 1 : start + places[-1] + 1]
-    )
-    words = written(processor, seen).replace(processor.mask_token, HIDDEN)
-    return words, " · ".join(written(processor, token) for token in targets[places]), " · ".join(guesses)
+    words = processor.decode(texts.input_ids[start:end].tolist())
+    for token, mark in ((processor.mask_token, HIDDEN), (processor.sep_token, "‖")):
+        words = words.replace(token, mark)
+    return words, SEPARATOR.join(truth), SEPARATOR.join(guesses)
 
 
-def written(processor: Any, tokens: Any) -> str:
-    """Tokens as people read them."""
-    return str(processor.decode(np.atleast_1d(tokens).tolist()))
+def say(processor: Any, token: int, probability: float) -> str:
+    """A guess and its probability."""
+    return f"{written(processor, token)} {probability:.0%}"
+
+
+def written(processor: Any, token: int) -> str:
+    """A token as people can see it."""
+    return str(processor.decode([token])).replace(" ", "␣").replace("\n", "↵")

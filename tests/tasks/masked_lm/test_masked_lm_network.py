@@ -13,8 +13,9 @@ from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassificatio
 from bonafide.datasets import ragged
 from bonafide.datasets.masked_texts import SHOWN, for_evaluation
 from bonafide.project.errors import InputError
-from bonafide.project.paths import BASE_MODEL, TOKENIZED
-from bonafide.tasks.masked_lm import base, encode, model, train
+from bonafide.project.paths import BASE_MODEL, MODEL, TOKENIZED
+from bonafide.protocol import Split
+from bonafide.tasks.masked_lm import base, encode, model, panels, train
 from bonafide.tasks.masked_lm.params import Architecture, Tokenize
 from tests.project import reviews
 from tests.tiny_model import build_tiny_model
@@ -162,3 +163,26 @@ def test_pairs_are_counted_beside_the_tokens():
     assert 0 < found["next_hits"].sum() < found["next_pairs"].sum()
     metrics = train.validation_metrics(texts, np.array(found.tolist()))
     assert metrics["next_accuracy"] == pytest.approx(found["next_hits"].sum() / found["next_pairs"].sum())
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+def test_examples_show_what_was_hidden_and_what_was_guessed(pairs):
+    params, arrays, _ = tokenize(TEXTS[:12], next_sentence=pairs)
+    params.train.architecture = BERT if pairs else MODERN
+    built(params, save=True)
+    shutil.copytree("saved", MODEL)
+    outputs = model.predict(model.load(MODEL), arrays)
+    table = pa.table({"id": arrays["ids"], "text": TEXTS[:12]})
+    *tables, some, hardest = panels.panels(Split(table, arrays), outputs, None, params)
+    hidden = {panel["title"]: sum(row[1] for row in panel["rows"]) for panel in tables}
+    assert set(hidden.values()) == {len(arrays["hidden"])}
+    assert sorted(some["ids"]) == sorted(arrays["ids"].tolist())
+    each = outputs["nats"] / outputs["masked"]
+    assert [row[-1] for row in hardest["rows"]] == sorted(each.tolist(), reverse=True)
+    for shown in some["rows"]:
+        text, truth, guesses, _ = shown
+        document = int(some["ids"][some["rows"].index(shown)].removeprefix("row "))
+        filled = iter(truth.replace("␣", " ").split(" · "))
+        start = "".join(next(filled) if mark == "▢" else mark for mark in text)
+        assert TEXTS[document].startswith(start.replace("‖", ""))
+        assert len(guesses.split(" · ")) == text.count("▢")
