@@ -12,9 +12,12 @@ from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassificatio
 
 from bonafide.datasets import ragged
 from bonafide.datasets.masked_texts import SHOWN, for_evaluation
+from bonafide.forward import packing
 from bonafide.project.errors import InputError
 from bonafide.project.paths import BASE_MODEL, MODEL, TOKENIZED
 from bonafide.protocol import Split
+from bonafide.tasks.classification import base as classification_base
+from bonafide.tasks.classification.train import build_model
 from bonafide.tasks.masked_lm import base, encode, model, panels, train
 from bonafide.tasks.masked_lm.params import Architecture, Tokenize
 from tests.project import reviews
@@ -106,6 +109,18 @@ def test_a_classifier_of_the_result_lacks_its_own_last_layer_alone(architecture,
     _, info = AutoModelForSequenceClassification.from_pretrained("saved", output_loading_info=True)
     assert {name.partition(".")[0] for name in info["missing_keys"]} == {"classifier"}
     assert not info["mismatched_keys"]
+
+
+@pytest.mark.parametrize("architecture", [MODERN, BERT])
+def test_the_result_is_a_base_model_of_the_classification_task(architecture):
+    params, _, _ = tokenize(next_sentence=architecture == BERT)
+    params.train.architecture = architecture
+    made = built(params, save=True)
+    classification_base.check(Path("saved"))
+    classifier = build_model(Path("saved"), ["no", "yes"], 0.1)
+    assert not packing.try_packing(classifier)
+    found = dict(classifier.base_model.named_parameters())
+    assert all(torch.equal(tensor, found[name]) for name, tensor in made.base_model.named_parameters())
 
 
 def test_a_base_model_s_pooler_and_encoder_are_handed_on(tiny, capsys):
