@@ -52,7 +52,7 @@ class Batch:
     @cached_property
     def texts(self) -> Spans:
         """Of texts that see themselves."""
-        return Spans(self.lengths, self.lengths)
+        return Spans(self.lengths, self.lengths, low_precision=bool(self.counts))
 
     @cached_property
     def firsts(self) -> Spans:
@@ -62,9 +62,11 @@ class Batch:
     @cached_property
     def translations(self) -> Spans | None:
         """Of translations that see themselves; None where the model has no encoder beside its decoder."""
-        return None if self.target_lengths is None else Spans(self.target_lengths, self.target_lengths)
+        return (
+            None if self.target_lengths is None else Spans(self.target_lengths, self.target_lengths, low_precision=True)
+        )
 
     @cached_property
     def crossings(self) -> Spans:
         """Of translations that see their texts."""
-        return Spans(self.target_lengths or [], self.lengths)
+        return Spans(self.target_lengths or [], self.lengths, low_precision=True)

@@ -150,15 +150,16 @@ def _widen(inputs: AttentionInputs) -> AttentionInputs:
 def attend_short_in_blocks(inputs: AttentionInputs, spans: Spans) -> torch.Tensor:
     """Short texts in blocks; the others, and those that a window cuts, run by run."""
     query, key, value, scale, window, causal, _ = inputs
-    uncut = window is None or window >= block_attention.SHORT - 1
-    invariant = partial(block_attention.is_batch_invariant, *query.shape[1:], cross=spans.is_cross)
-    if not uncut or not spans.is_short.any() or not invariant():
+    low = spans.low_precision and value.dtype == torch.bfloat16
+    dtype, most = (value.dtype, block_attention.LONG) if low else (torch.float32, block_attention.SHORT)
+    few, rest, by_query, by_key = spans.parts(most)
+    uncut = window is None or window >= most - 1
+    invariant = partial(block_attention.is_batch_invariant, *query.shape[1:], dtype, cross=spans.is_cross)
+    if not uncut or not few.queries or not invariant():
         return attend_by_run(inputs, spans)
-    few, rest = spans.parts
-    blocks = few.blocks(query.shape[1], causal=causal)
+    blocks = few.blocks(query.shape[1], dtype, causal=causal)
     if not rest.queries:
         return block_attention.attend(query, key, value, blocks, scale)
-    by_query, by_key = spans.orders
     moved = (_Reordered.apply(x, order) for x, order in ((query, by_query), (key, by_key), (value, by_key)))  # type: ignore[no-untyped-call]
     queries, keys = sum(few.queries), sum(few.keys)
     (q, q_rest), (k, k_rest), (v, v_rest) = (

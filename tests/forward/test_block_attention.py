@@ -63,22 +63,23 @@ def test_values_and_gradients_are_those_of_each_text_alone(spans, shape, scale):
 
 
 @settings(max_examples=25)
-@given(spans_of(), st.data())
-def test_a_text_has_the_same_bits_among_any_others(spans, data):
+@given(spans_of(), st.sampled_from([torch.float32, torch.bfloat16]), st.data())
+def test_a_text_has_the_same_bits_among_any_others(spans, dtype, data):
     """A process may hold a part of the batch; it must not show, or this machine says that it would."""
     queries, keys, causal = spans
     chosen = sorted(data.draw(st.sets(st.integers(0, len(keys) - 1), min_size=1)))
     whole = tensors(queries, keys, 2, 8)
-    out = attend(*whole, Blocks(queries, keys, 2, causal=causal), None)
+    out = attend(*whole, Blocks(queries, keys, 2, causal=causal, dtype=dtype), None)
     out.sum().backward()
     of_queries, of_keys = (
         torch.cat([torch.arange(sum(n[:i]), sum(n[: i + 1])) for i in chosen]) for n in (queries, keys)
     )
     rows = (of_queries, of_keys, of_keys)
     parts = [x.detach()[at].requires_grad_() for x, at in zip(whole, rows, strict=True)]
-    some = attend(*parts, Blocks(*[[n[i] for i in chosen] for n in (queries, keys)], 2, causal=causal), None)
+    lengths = ([n[i] for i in chosen] for n in (queries, keys))
+    some = attend(*parts, Blocks(*lengths, 2, causal=causal, dtype=dtype), None)
     some.sum().backward()
-    invariant = is_batch_invariant(2, 8, cross=queries != keys)
+    invariant = is_batch_invariant(2, 8, dtype, cross=queries != keys)
     assert not invariant or torch.equal(some, out[of_queries])
     for part, x, at in zip(parts, whole, rows, strict=True):
         assert not invariant or torch.equal(part.grad, x.grad[at])
@@ -144,12 +145,29 @@ def test_long_texts_go_another_way_and_agree_in_any_order(spans):
     assert (found - by_run).abs().max() <= 1e-5
 
 
+@pytest.mark.parametrize("low_precision", [False, True])
+def test_products_are_in_bf16_where_trained_bytes_do_not_rest_on_fp32(low_precision, monkeypatch):
+    """So are those of texts of up to 512 tokens, where fp32 leaves those above 96 to torch."""
+    seen, real = [], torch.bmm
+    monkeypatch.setattr(torch, "bmm", lambda a, b, **to: seen.append((a.dtype, a.shape[1])) or real(a, b, **to))
+    keys = [40, SHORT + 1]
+    exact = tensors(keys, keys, 2, 8)
+    query, key, value = (x.detach().bfloat16() for x in exact)
+    inputs = AttentionInputs(query.float(), key, value, causal=True)  # as rotary embeddings make queries of it
+    with torch.autocast("cpu"):
+        found = attend_short_in_blocks(inputs, Spans(keys, keys, low_precision=low_precision))
+    expected = alone(*exact, (keys, keys, True))
+    assert (found - expected).norm() <= 0.01 * expected.norm()
+    assert {kind for kind in seen if kind[1] > SHORT} == ({(torch.bfloat16, 104)} if low_precision else set())
+    assert (torch.float32, 40) in seen or low_precision
+
+
 @pytest.mark.parametrize("queries", [[3, 7, 7, 20], [9, 2, 7, 30]])
 def test_where_company_changes_the_bits_the_kernel_is_taken(queries, monkeypatch):
     """As it is with heads of one number on Zen 3: a product of such matrices is another kernel's."""
     spans, asked = Spans(queries, [3, 7, 7, 20]), []
     inputs = AttentionInputs(*tensors(spans.queries, spans.keys, 2, 8))
-    monkeypatch.setattr(block_attention, "is_batch_invariant", lambda _heads, _width, cross: asked.append(cross))
+    monkeypatch.setattr(block_attention, "is_batch_invariant", lambda *_, cross: asked.append(cross))
     assert torch.equal(attend_short_in_blocks(inputs, spans), attend_by_run(inputs, spans))
     assert asked == [queries != spans.keys]
 
