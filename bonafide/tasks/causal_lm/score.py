@@ -15,7 +15,7 @@ from bonafide.protocol import Facts, Metric, Outputs, Targets
 FIELDS = ("nats", "tokens", "hits")
 
 METRICS = (
-    Metric("bits_per_character", "bits a character", higher_is_better=False),
+    Metric("bits_per_character", "bits a character", higher_is_better=False, unit="bits a character"),
     Metric("bits_per_byte", "bits a byte", higher_is_better=False),
     Metric("nats_per_token", "nats a token", higher_is_better=False),
     Metric("token_accuracy", "share of tokens told", higher_is_better=True),

@@ -18,7 +18,7 @@ from bonafide.project.arrays import Floats
 from bonafide.protocol import Facts, Metric, Outputs, Targets
 
 METRICS = (
-    Metric("bleu", "BLEU", higher_is_better=True),
+    Metric("bleu", "BLEU", higher_is_better=True, unit="BLEU"),
     Metric("chrf", "chrF", higher_is_better=True),
     Metric("exact_match", "exact match", higher_is_better=True),
     Metric("nats_per_token", "nats a target token", higher_is_better=False),
