@@ -15,7 +15,7 @@ ids        (n,) of the rows
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -75,8 +75,8 @@ class Texts:
         """Texts `rows` alone, in that order."""
         rows = np.asarray(rows, dtype=np.int64)
         at, offsets = run(self.offsets[rows], self.lengths[rows]), np.append(0, np.cumsum(self.lengths[rows]))
-        parts = (part[rows] for part in (self.documents, self.ids, self.seconds, self.labels))
-        return Texts(self.input_ids[at], offsets, self.targets[at], *parts, self.arrays)
+        of_text = {name: getattr(self, name)[rows] for name in ("documents", "ids", "seconds", "labels")}
+        return replace(self, input_ids=self.input_ids[at], targets=self.targets[at], offsets=offsets, **of_text)
 
 
 class Parts(NamedTuple):

@@ -62,7 +62,7 @@ def to_arrays(documents: Sequence[str], ids: Sequence[str], processor: Any, sect
     hideable = ~np.isin(flat, processor.all_special_ids)
     keys, owner = hashed_keys(documents, EVALUATION), np.repeat(np.arange(len(documents)), np.diff(offsets))
     room = section.max_length - SPECIAL - section.next_sentence
-    arrays = {
+    arrays: Arrays = {
         "input_ids": flat,
         "offsets": offsets,
         "texts": cut(offsets, room),

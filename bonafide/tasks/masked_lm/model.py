@@ -50,12 +50,12 @@ def collate(texts: Texts, rows: Ints, model: Any) -> Batch:
     """A batch of texts `rows`, which ascend in length; the head is for hidden tokens only."""
     lengths = texts.lengths[rows]
     at = run(texts.offsets[rows], lengths)
-    targets = texts.targets[at]
+    ids, targets = (flat[at].astype(np.int64) for flat in (texts.input_ids, texts.targets))
     places = at - np.repeat(texts.offsets[rows], lengths)
     types = {"token_type_ids": (places >= np.repeat(texts.seconds[rows], lengths)).astype(np.int64)}
     return language_modelling.make_batch(
         model,
-        texts.input_ids[at],
+        ids,
         lengths,
         targets != SHOWN,
         targets[targets != SHOWN],

@@ -53,4 +53,5 @@ def metrics(sums: Floats, settings: Facts) -> dict[str, Floats]:  # noqa: ARG001
 
 def ratio(part: Floats, whole: Floats) -> Floats:
     """Their quotient, NaN where the whole is 0."""
-    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
+    found: Floats = np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
+    return found

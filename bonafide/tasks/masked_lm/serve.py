@@ -117,9 +117,9 @@ def signature(reader: Reader) -> tuple[Any, Any]:  # noqa: ARG001
     from mlflow.types.schema import Array, Object, Property
 
     guess = Object([Property("token", DataType.string), Property("probability", DataType.double)])
-    outputs = [ColSpec(DataType.double, name, required=False) for name in ANSWERED]
-    outputs += [ColSpec(Array(Array(guess)), "guesses", required=False)]
-    return Schema([ColSpec(DataType.string, "text")]), Schema(outputs)
+    numbers = (ColSpec(DataType.double, name, required=False) for name in ANSWERED)
+    guesses = ColSpec(Array(Array(guess)), "guesses", required=False)
+    return Schema([ColSpec(DataType.string, "text")]), Schema([*numbers, guesses])
 
 
 def examples(reader: Reader, texts: int = 16, words: int = 24) -> list[dict[str, str]]:
