@@ -23,7 +23,7 @@ def describe(params: Any) -> Markup:
     """How much it hides, and whether it tells pairs."""
     pairs = Markup(" and whether one part of a text follows another") if params.tokenize.next_sentence else ""
     return Markup("A masked language model: it tells {:.0%} of a text's tokens from the others{}").format(
-        params.tokenize.hidden, pairs
+        params.tokenize.mlm_probability, pairs
     )
 
 

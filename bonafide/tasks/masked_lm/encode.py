@@ -69,7 +69,7 @@ def to_arrays(documents: Sequence[str], ids: Sequence[str], processor: Any, sect
         "hideable": hideable,
         "hidden": choose(keys[owner], np.arange(len(flat)) - offsets[owner], offsets, hideable, section.evaluated),
         "special": special(processor),
-        "shares": np.array([section.hidden, section.masked, section.replaced]),
+        "shares": np.array([section.mlm_probability, section.mask_replace_prob, section.random_replace_prob]),
         "keys": keys,
         "ids": np.array(ids, dtype=np.str_),
     }

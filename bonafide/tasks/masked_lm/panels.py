@@ -45,8 +45,8 @@ def panels(split: Split, outputs: Outputs, sums: Any, params: Any) -> list[Panel
     return [
         by_number("By how often train has the token", "Times", counts[texts.targets[places]], FREQUENCIES, told),
         by_number("By place in the text", "Place", places - texts.offsets[text], PLACES, told),
-        documents("Hidden tokens", "Some documents, drawn by chance", any_order[:KEPT], split, each, shown),
-        documents("The hardest documents", "Most nats a hidden token", hardest[:KEPT], split, each, shown),
+        documents("Masked tokens", "Some documents, drawn by chance", any_order[:KEPT], split, each, shown),
+        documents("The hardest documents", "Most nats a masked token", hardest[:KEPT], split, each, shown),
     ]
 
 
@@ -63,10 +63,10 @@ def by_number(title: str, name: str, numbers: Ints, edges: Sequence[int], told: 
     return {
         "kind": "table",
         "title": title,
-        "caption": "Nats a hidden token, and the share of them whose first guess is right",
+        "caption": "Nats a masked token, and the share of them whose first guess is right",
         "columns": [
             {"title": name, "kind": "name"},
-            {"title": "Hidden tokens", "kind": "count"},
+            {"title": "Masked tokens", "kind": "count"},
             {"title": "Nats", "kind": "score"},
             {"title": "Right", "kind": "percent"},
         ],
@@ -90,10 +90,10 @@ def documents(title: str, caption: str, rows: Ints, split: Split, each: Floats, 
     return {
         "kind": "samples",
         "title": title,
-        "caption": f"{caption}; {HIDDEN} is hidden. Guesses with their probabilities, those that are right in brackets",
+        "caption": f"{caption}; {HIDDEN} is masked. Guesses with their probabilities, those that are right in brackets",
         "columns": [
             {"title": "Text", "kind": "text"},
-            {"title": "Hidden", "kind": "text"},
+            {"title": "Masked", "kind": "text"},
             {"title": "Guessed", "kind": "text"},
             {"title": "Nats", "kind": "score"},
         ],

@@ -5,16 +5,16 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from bonafide.params import sections
-from bonafide.params.corpus import Validate
+from bonafide.params.corpus import Share, Validate
 from bonafide.params.pins import typed
-from bonafide.params.sections import Evaluate, Fraction
+from bonafide.params.sections import Evaluate
 from bonafide.params.training import Recipe
 
 __all__ = ["Evaluate", "Task", "Tokenize", "Train", "Validate"]
 
 SPELLED = ("task", "")  # no value is taken as it is spelled
 
-Share = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+Part = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 
 
 @typed
@@ -37,21 +37,21 @@ class Tokenize:
     """Of bpe."""
     max_length: Annotated[int, Field(ge=8, le=8192)]
     """Tokens of a text, special ones included: a longer document is cut into several."""
-    hidden: Share
+    mlm_probability: Part
     """Share of a text's tokens that training hides, anew in each epoch."""
-    masked: Fraction
+    mask_replace_prob: Share
     """Of these, the share that the mask token stands for."""
-    replaced: Fraction
+    random_replace_prob: Share
     """Of these, the share that another token stands for; the rest stay as they are."""
-    evaluated: Share
+    evaluated: Part
     """Share of a document's tokens that validation and evaluation hide, always the same, all behind the mask token."""
     next_sentence: bool
     """Whether it also learns to tell whether one part of a text follows another."""
 
     def __post_init__(self) -> None:
         """Refuse shares above one."""
-        if self.masked + self.replaced > 1:
-            raise ValueError(f"masked + replaced: {self.masked} + {self.replaced} is above 1")
+        if self.mask_replace_prob + self.random_replace_prob > 1:
+            raise ValueError("mask_replace_prob + random_replace_prob: above 1 together")
 
 
 @typed
@@ -67,9 +67,9 @@ class Architecture:
     """The longest text that it will ever take, in tokens."""
 
     def __post_init__(self) -> None:
-        """Refuse heads that do not share the width."""
-        if self.width % self.heads:
-            raise ValueError(f"heads: {self.heads} cannot share a width of {self.width}")
+        """Refuse heads that do not share the width, or an odd part of it, which cannot be turned."""
+        if self.width % (2 * self.heads):
+            raise ValueError(f"heads: {self.heads} cannot share a width of {self.width}: each has an even part of it")
 
 
 @typed

@@ -13,9 +13,9 @@ from bonafide.project.arrays import Floats
 from bonafide.protocol import Facts, Metric, Outputs, Targets
 
 METRICS = (
-    Metric("nats_per_token", "nats a hidden token", higher_is_better=False, unit="nats"),
-    Metric("token_accuracy", "share of hidden tokens told", higher_is_better=True),
-    Metric("next_accuracy", "share of pairs told", higher_is_better=True),
+    Metric("nats_per_token", "nats a masked token", higher_is_better=False, unit="nats"),
+    Metric("token_accuracy", "masked-token accuracy", higher_is_better=True),
+    Metric("next_accuracy", "next-sentence accuracy", higher_is_better=True),
 )
 RATE = None
 TARGET = "text"

@@ -28,9 +28,9 @@ SECTION = {
     "vocabulary": "characters",
     "vocabulary_size": 300,
     "max_length": 40,
-    "hidden": 0.3,
-    "masked": 0.8,
-    "replaced": 0.1,
+    "mlm_probability": 0.3,
+    "mask_replace_prob": 0.8,
+    "random_replace_prob": 0.1,
     "evaluated": 0.3,
     "next_sentence": False,
 }
