@@ -71,6 +71,10 @@ class Windows:
         within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         return np.repeat(self.begins[rows], lengths) + within, within
 
+    def targets(self, positions: Ints) -> Ints:
+        """The tokens at `positions`."""
+        return self.input_ids[positions].astype(np.int64)
+
     def read(self, positions: Ints, rows: Ints, start: int) -> Ints:
         """What windows `rows` read to predict the tokens at `positions`: those before them, or `start`."""
         first = positions == np.repeat(self.offsets[self.documents[rows]], self.lengths[rows])

@@ -65,7 +65,7 @@ def collate(windows: Windows, rows: Ints, model: Any) -> Batch:
     """A batch of windows `rows`, which ascend in length: each token is predicted from those before it."""
     positions, _ = windows.positions(rows)
     counts = positions >= np.repeat(windows.counted[rows], windows.lengths[rows])
-    ids, targets = windows.read(positions, rows, start_of(model)), windows.input_ids[positions]
+    ids, targets = windows.read(positions, rows, start_of(model)), windows.targets(positions)
     return make_batch(model, ids, windows.lengths[rows], counts, targets[counts])
 
 
