@@ -34,7 +34,7 @@ def prepare(base: Path, train: pa.Table, params: Any, folder: Path) -> Any:
     shutil.rmtree(processor, ignore_errors=True)
     if section.vocabulary == "base":
         base_tokenizer.keep(base, processor, HEAD, section.max_length)
-        set_languages(processor, params.task.source_language, params.task.target_language)
+        complete(processor, section.max_length, params.task.source_language, params.task.target_language)
         return tokenizer.load(processor)
     texts = [*train["source"].to_pylist(), *train["target"].to_pylist()]
     made = (
@@ -46,17 +46,17 @@ def prepare(base: Path, train: pa.Table, params: Any, folder: Path) -> Any:
     return tokenizer.load(processor)
 
 
-def set_languages(folder: Path, source: str, target: str) -> None:
-    """Write the languages into tokenizer_config.json, by the tokenizer's codes, if it has such: en is en_XX of mBART.
+def complete(folder: Path, max_length: int, source: str, target: str) -> None:
+    """Write into tokenizer_config.json where texts are cut, and the languages, by the tokenizer's codes if it has such.
 
-    Raise InputError where it has codes and none is of the language.
+    The code of en is en_XX for mBART. Raise InputError where there are codes and none is of a language.
     """
     processor, path = tokenizer.load(folder), folder / "tokenizer_config.json"
     codes = list(getattr(processor, "lang_code_to_token", None) or getattr(processor, "lang_code_to_id", None) or ())
-    if not codes or not hasattr(processor, "tgt_lang"):
-        return
-    found = {}
-    for key, language in (("src_lang", source), ("tgt_lang", target)):
+    found: dict[str, Any] = {"model_max_length": max_length}
+    for key, language in (
+        (("src_lang", source), ("tgt_lang", target)) if codes and hasattr(processor, "tgt_lang") else ()
+    ):
         fits = [code for code in codes if code.partition("_")[0] == language]
         if len(fits) != 1:
             raise InputError(f"base model: its tokenizer has no language {language!r}, but {', '.join(codes[:100])}")

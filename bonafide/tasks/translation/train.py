@@ -78,6 +78,7 @@ def build(params: Any) -> Any:
         eos_token_id=processor.eos_token_id,
         decoder_start_token_id=start,
         forced_bos_token_id=before,
+        suppress_tokens=[model.config.pad_token_id],
     )
     return model
 
