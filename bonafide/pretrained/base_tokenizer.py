@@ -9,7 +9,7 @@ from bonafide.project.errors import InputError
 
 
 def keep(base: Path, folder: Path, head: str, wanted: int) -> None:
-    """Copy it, settled, and config.json, by which transformers knows its class.
+    """Copy it, settled, and config.json, by which transformers knows its class; not how the model generates.
 
     Raise InputError where `wanted` tokens of a text are more than the model, with such a head, has positions for.
     """
@@ -18,7 +18,7 @@ def keep(base: Path, folder: Path, head: str, wanted: int) -> None:
         raise InputError(f"params.yaml: tokenize.max_length: {wanted} is above the base model's {most} positions")
     folder.mkdir(parents=True, exist_ok=True)
     for path in sorted(base.iterdir()):
-        if "safetensors" not in path.name:
+        if "safetensors" not in path.name and path.name != "generation_config.json":
             shutil.copyfile(path, folder / path.name)
     tokenizer.settle(folder)
 

@@ -127,7 +127,12 @@ class Train(Recipe):
 
 
 def check(params: Any) -> None:
-    """Raise ValueError unless there is either a base model or an architecture, with a vocabulary and positions."""
+    """Raise ValueError unless there is either a base model or an architecture, with a vocabulary and positions.
+
+    Low-rank changes are refused: the head is the embedding table, of which they would make two.
+    """
+    if params.train.trainable != "all":
+        raise ValueError(f"train.trainable: {params.train.trainable}: of a translator all weights are trained: all")
     architecture, vocabulary = params.train.architecture, params.tokenize.vocabulary
     if (params.model is None) == (architecture is None):
         raise ValueError("train.architecture: wanted where model is null, and only there")

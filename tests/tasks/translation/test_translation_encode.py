@@ -64,6 +64,8 @@ def test_languages_are_a_tokenizers_own_codes():
     pretrained("mbart", BASE_MODEL)
     found = params(tokenize={"vocabulary": "base", "max_length": 40})
     processor = encode.prepare(BASE_MODEL, TABLE, found, TOKENIZED)
+    assert processor.model_max_length == 40
+    assert not (TOKENIZED / "processor/generation_config.json").exists()  # lest train copy it over the model's
     arrays, _ = encode.encode(TABLE, processor, found)
     behind = arrays["source_ids"][arrays["source_offsets"][1:] - 1]
     assert set(processor.convert_ids_to_tokens(np.unique(behind))) == {"en_XX"}
