@@ -1,6 +1,7 @@
 """Fit a network with the engine: from tokenized splits and a base model to models/model."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -35,16 +36,19 @@ from bonafide.training.saved_model import SavedModelCheck
 from bonafide.training.trainer import Trainer
 
 
-def fit(task: Network, params: Params, state: Path) -> Metrics:
-    """Train with checkpoints below `state`; one process at a time there. Return the best epoch's validation metrics."""
+def fit(task: Network, params: Params, state: Path, finish: Callable[[], Metrics] = dict) -> Metrics:
+    """Train with checkpoints below `state`; one process at a time there. Return the best epoch's validation metrics.
+
+    `finish` does what remains to be done with models/model, and returns what there is to say of it.
+    """
     world = join(params)
     folder = state / "checkpoints" / checkpoint_key(params)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock" if world.rank == 0 else f"{folder}.{world.rank}.lock", timeout=30):
-        return run(task, params, world, folder)
+        return run(task, params, world, folder, finish)
 
 
-def run(task: Network, params: Params, world: ProcessGroup, folder: Path) -> Metrics:
+def run(task: Network, params: Params, world: ProcessGroup, folder: Path, finish: Callable[[], Metrics]) -> Metrics:
     """Train with checkpoints in `folder`, save the best epoch and prove that it is what was validated."""
     model, vocabulary, tokens, validation = prepare(params, task)
     watch = Stopwatch("cuda" if torch.cuda.is_available() else "cpu")
@@ -68,10 +72,9 @@ def run(task: Network, params: Params, world: ProcessGroup, folder: Path) -> Met
     validated = SavedModelCheck(model, validation, task)
     save(model, vocabulary)
     validated.check()
+    facts = {"train/steps": trainer.done, "train/best_epoch": trainer.best.epoch} | finish()
     trainer.checkpoints.remove()
-    return {"train/steps": trainer.done, "train/best_epoch": trainer.best.epoch} | {
-        f"train/best/{name}": value for name, value in trainer.best.metrics.items()
-    }
+    return facts | {f"train/best/{name}": value for name, value in trainer.best.metrics.items()}
 
 
 def join(params: Params) -> ProcessGroup:

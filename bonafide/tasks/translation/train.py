@@ -37,8 +37,7 @@ HEAD = "SEQ_TO_SEQ_CAUSAL_LM"
 def train(params: Any, *, state: Path) -> Metrics:
     """Train with the engine, then choose how translations are searched for; the best epoch's validation metrics."""
     network = vars(sys.modules[__name__]) | {"loss": partial(cross_entropy, smoothing=params.train.label_smoothing)}
-    metrics = fit(SimpleNamespace(**network), params, state)
-    return metrics | choose_length_penalty(params) if metrics else {}
+    return fit(SimpleNamespace(**network), params, state, partial(choose_length_penalty, params))
 
 
 def examples(folder: Path) -> Pairs:
