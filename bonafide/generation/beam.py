@@ -5,13 +5,14 @@ transformers). So what is found depends on no length penalty, and one search giv
 exactly. Greedy search is one beam.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
-from bonafide.generation.decoder import Decoder, decoding
+from bonafide.generation.decoder import BEAMS, STEP, Decoder
+from bonafide.generation.packed_weights import decoding
 
 
 class Hypothesis(NamedTuple):
@@ -53,49 +54,80 @@ def search(
 ) -> list[list[Hypothesis]]:
     """All finished hypotheses of each source (token ids with their end token), `beams` of them or more.
 
-    `max_new(tokens of a source)` is the most tokens to write, the end included. Sources go through in batches by length:
-    what a batch holds is a function of all sources alone.
+    `max_new(tokens of a source)` is the most tokens to write, the end included. Sources go through `batch` at a time,
+    by length; on a CPU with oneDNN a source's hypotheses have the same bits alone and in any batch.
     """
-    order = np.argsort([len(source) for source in sources], kind="stable").tolist()
     found: list[list[Hypothesis]] = [[] for _ in sources]
-    with decoding(model):
-        for first in range(0, len(order), batch):
-            rows = order[first : first + batch]
+    with decoding(model, BEAMS):
+        for rows in _batches([len(source) for source in sources], batch):
             limits = [max_new(len(sources[row])) for row in rows]
-            for row, hypotheses in zip(
-                rows, _search(model, [sources[row] for row in rows], limits, beams), strict=True
-            ):
+            searched = _Search(model, [sources[row] for row in rows], limits, beams).run()
+            for row, hypotheses in zip(rows, searched, strict=True):
                 found[row] = hypotheses
     return found
 
 
-def _search(model: Any, sources: Sequence[Sequence[int]], limits: Sequence[int], beams: int) -> list[list[Hypothesis]]:
-    """Search one batch."""
-    rules, decoder = Rules(model), Decoder(model, sources)
-    found: list[list[Hypothesis]] = [[] for _ in sources]
-    device = decoder.mask.device
-    live, left = list(range(len(sources))), torch.tensor(limits, device=device)
-    words = torch.full((len(sources), 1, 1), rules.start, device=device)
-    parents, scores = torch.zeros_like(words[..., 0]), torch.zeros((len(sources), 1), device=device)
-    while live:
-        logits = decoder.step(words[..., -1], parents)
-        top, parents, tokens = continuations(logits, scores, 2 * beams, rules, first=words.shape[2] == 1)
-        left = left - 1
-        final = (tokens == rules.end) | (left == 0)[:, None]
-        for row, rank in final[:, :beams].nonzero().tolist():
-            text = words[row, parents[row, rank], 1:].tolist()
-            ended = int(tokens[row, rank]) == rules.end
-            text += [] if ended else [int(tokens[row, rank])]
-            found[live[row]].append(Hypothesis(text, float(top[row, rank]), ended))
-        going = final.to(torch.int8).argsort(dim=1, stable=True)[:, :beams]
-        scores, parents, tokens = (x.gather(1, going) for x in (top, parents, tokens))
-        words = torch.cat((words.gather(1, parents[..., None].expand(-1, -1, words.shape[2])), tokens[..., None]), 2)
-        kept = [row for row, source in enumerate(live) if len(found[source]) < beams and left[row] > 0]
-        if len(kept) < len(live):
-            live, at = [live[row] for row in kept], torch.tensor(kept, dtype=torch.int64, device=device)
-            words, parents, scores, left = words[at], parents[at], scores[at], left[at]
-            decoder.keep(at)
-    return found
+def _batches(lengths: Sequence[int], batch: int) -> Iterator[list[int]]:
+    """Rows of sources that are padded to the same length, the shortest first."""
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    for _, alike in groupby(order, key=lambda row: -(-lengths[row] // STEP)):
+        rows = list(alike)
+        yield from (rows[first : first + batch] for first in range(0, len(rows), batch))
+
+
+class _Search:
+    """The beams of one batch of sources, as far as they are written. A source that is done leaves the batch."""
+
+    def __init__(self, model: Any, sources: Sequence[Sequence[int]], limits: Sequence[int], beams: int) -> None:
+        self.rules, self.decoder, self.beams = Rules(model), Decoder(model, sources), beams
+        self.found: list[list[Hypothesis]] = [[] for _ in sources]
+        device = self.decoder.mask.device
+        self.sources = torch.arange(len(sources), device=device)
+        self.left = torch.tensor(limits, device=device)
+        self.words = torch.full((len(sources), 1, 1), self.rules.start, device=device)
+        self.parents, self.scores = torch.zeros_like(self.words[..., 0]), self.words.new_zeros(len(sources), 1).float()
+
+    def run(self) -> list[list[Hypothesis]]:
+        """Write until every source is done: the finished hypotheses of each."""
+        while len(self.sources):
+            self.step()
+        return self.found
+
+    def step(self) -> None:
+        """Write a token of every beam."""
+        logits = self.decoder.step(self.words[..., -1], self.parents)
+        best = continuations(logits, self.scores, 2 * self.beams, self.rules, first=self.words.shape[2] == 1)
+        top, parents, tokens = best
+        words = torch.cat((_gather(self.words, parents), tokens[..., None]), dim=2)
+        self.left = self.left - 1
+        final = (tokens == self.rules.end) | (self.left == 0)[:, None]
+        self.collect(top, words, final[:, : self.beams])
+        going = final.to(torch.int8).argsort(dim=1, stable=True)[:, : self.beams]
+        self.scores, self.parents, self.words = top.gather(1, going), parents.gather(1, going), _gather(words, going)
+        self.leave()
+
+    def collect(self, scores: torch.Tensor, words: torch.Tensor, final: torch.Tensor) -> None:
+        """Note what has come to its end among the best `beams` continuations of each source."""
+        rows, ranks = final.nonzero(as_tuple=True)
+        texts, sums = words[rows, ranks, 1:].tolist(), scores[rows, ranks].tolist()
+        for source, text, log_probability in zip(self.sources[rows].tolist(), texts, sums, strict=True):
+            ended = text[-1] == self.rules.end
+            self.found[source].append(Hypothesis(text[:-1] if ended else text, log_probability, ended))
+
+    def leave(self) -> None:
+        """Forget sources that are done, which changes no bit of the others."""
+        done = [len(self.found[source]) >= self.beams for source in self.sources.tolist()]
+        going = ~torch.tensor(done, device=self.left.device) & (self.left > 0)
+        if not going.all():
+            kept = going.nonzero()[:, 0]
+            self.decoder.keep(kept)
+            self.sources, self.left, self.words = self.sources[kept], self.left[kept], self.words[kept]
+            self.parents, self.scores = self.parents[kept], self.scores[kept]
+
+
+def _gather(words: torch.Tensor, beams: torch.Tensor) -> torch.Tensor:
+    """Words (sources, n, tokens) of beams (sources, m): (sources, m, tokens)."""
+    return words.gather(1, beams[..., None].expand(-1, -1, words.shape[2]))
 
 
 class Rules:
@@ -120,9 +152,23 @@ def continuations(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The `count` best of all beams' next tokens: scores, beams and tokens, (sources, count)."""
     vocabulary = logits.shape[-1]
-    log_probabilities = logits.log_softmax(-1)
-    log_probabilities[..., rules.never] = -torch.inf
+    torch.log_softmax(logits, -1, out=logits)
+    logits[..., rules.never] = -torch.inf
     if first and rules.forced is not None:
-        log_probabilities.fill_(-torch.inf)[..., rules.forced] = 0
-    top, at = (log_probabilities + scores[..., None]).flatten(1).topk(count)
+        logits.fill_(-torch.inf)[..., rules.forced] = 0
+    top, at = largest(logits.add_(scores[..., None]).flatten(1), count)
     return top, at // vocabulary, at % vocabulary
+
+
+def largest(x: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """`topk` of each row of x (n, m), descending: by blocks, for only the `count` of largest maxima can hold any.
+
+    1.1 ms for 64 x 32,000 with `log_softmax`, where torch's takes 1.9 by itself.
+    """
+    width = next(width for width in range(64, 0, -1) if x.shape[1] % width == 0)
+    blocks = x.unflatten(1, (-1, width))
+    if blocks.shape[1] < count:
+        return x.topk(count)
+    chosen = blocks.amax(-1).topk(count).indices.sort().values  # in order, so that of equals the first comes first
+    top, at = blocks.gather(1, chosen[..., None].expand(-1, -1, width)).flatten(1).topk(count)
+    return top, chosen.gather(1, at // width) * width + at % width

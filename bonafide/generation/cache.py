@@ -1,4 +1,4 @@
-"""Keys and values of what is written so far, in buffers with room to grow, where transformers copies all at each step."""
+"""Keys and values of what is written so far, in buffers with room: transformers copies all of them at each step."""
 
 from typing import Any
 
@@ -12,6 +12,7 @@ class GrowingLayer(DynamicLayer):
     """A layer's keys and values, (n, heads, tokens, d) views of one buffer."""
 
     def __init__(self) -> None:
+        """Hold nothing yet."""
         super().__init__()
         self.buffer = torch.empty(0)
         """(2, n, heads, room, d): keys, values."""
@@ -41,6 +42,7 @@ class SharedLayer(GrowingLayer):
     """Of all beams of a source, (sources, heads, slots, d): the first step has a beam a source, each gets a slot."""
 
     def __init__(self) -> None:
+        """Hold nothing yet."""
         super().__init__()
         self.steps = 0
 

@@ -1,8 +1,8 @@
 """Texts that a causal language model goes on with, each a function of the model, its prompt and its seed alone.
 
 Prompts of equal length go through together, so that there is no padding (transformers pads on the left, and models
-differ in what they make of it). Step t of a text with seed s takes the t-th number of a Philox stream of key s, whatever
-else is in the batch; what remains is the last bits of products, which decide where two tokens are as likely to 1e-6.
+differ in what they make of it). Step t of a text with seed s takes the t-th number of a stream of
+Philox with key s, whatever else is in the batch.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,10 @@ import torch
 from transformers.cache_utils import Cache
 
 from bonafide.generation.cache import GrowingLayer
+from bonafide.generation.packed_weights import decoding
 from bonafide.project.randomness import generator
+
+BATCH = 64  # texts
 
 
 def sample(
@@ -26,7 +29,6 @@ def sample(
     context: int,
     temperature: float = 1.0,
     top_p: float = 1.0,
-    batch: int = 64,
 ) -> list[list[int]]:
     """At most `tokens` more token ids of each prompt, which is not empty; fewer where the end token comes.
 
@@ -36,23 +38,17 @@ def sample(
     """
     order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
     written: list[list[int]] = [[] for _ in prompts]
-    implementation = model.config._attn_implementation  # noqa: SLF001 - transformers has a setter and no getter
-    model.eval()
-    model.set_attn_implementation("sdpa")
-    try:
+    with decoding(model, "sdpa"):
         for _, equal in groupby(order, key=lambda row: len(prompts[row])):
             rows = list(equal)
-            for part in (rows[first : first + batch] for first in range(0, len(rows), batch)):
+            for part in (rows[first : first + BATCH] for first in range(0, len(rows), BATCH)):
                 draws = np.stack([generator(seeds[row], "sample").random(tokens) for row in part])
                 texts = _sample(model, [prompts[row] for row in part], draws, context, temperature, top_p)
                 for row, text in zip(part, texts, strict=True):
                     written[row] = text
-    finally:
-        model.set_attn_implementation(implementation)
     return written
 
 
-@torch.inference_mode()
 def _sample(
     model: Any, prompts: Sequence[Sequence[int]], draws: Any, context: int, temperature: float, top_p: float
 ) -> list[list[int]]:

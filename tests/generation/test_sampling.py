@@ -50,7 +50,7 @@ def test_text_alone_is_text_in_batch(name):
     model, prompts = build(name), random_prompts(np.random.default_rng(1), 9)
     options = {"tokens": 25, "context": 12, "temperature": 0.8, "top_p": 0.9}
 
-    together = sampling.sample(model, prompts, seeds=range(9), **options, batch=2)
+    together = sampling.sample(model, prompts, seeds=range(9), **options)
 
     alone = [sampling.sample(model, [p], seeds=[seed], **options)[0] for seed, p in enumerate(prompts)]
     assert together == alone
