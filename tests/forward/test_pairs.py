@@ -179,6 +179,26 @@ def test_positions_that_run_on_are_noticed(monkeypatch):
     assert model.config._attn_implementation == model.get_decoder().config._attn_implementation == "sdpa"
 
 
+def test_a_bias_of_zeros_does_not_make_fp32_of_logits_and_stays_in_the_model():
+    model = build_translator()
+    assert packer.enable(model) == ""
+    batch = packer.make_batch(random_pairs(3), np.arange(3), model)
+    with torch.autocast("cpu"):
+        assert model(**batch.inputs).logits.dtype == torch.bfloat16
+    with pytest.raises(ValueError, match="input_ids"):
+        model(**batch.inputs | {"input_ids": None})
+    assert torch.equal(model.final_logits_bias, torch.zeros(1, 120))
+
+
+def test_another_bias_is_added():
+    stock = build_translator().eval()
+    stock.final_logits_bias += torch.randn(1, 120)
+    mine, pairs = copy.deepcopy(stock), random_pairs(3)
+    assert packer.enable(mine) == ""
+    batch = packer.make_batch(pairs, np.arange(3), mine)
+    assert_close(outcome(mine, batch), outcome(stock, packer.make_batch(pairs, np.arange(3), stock)))
+
+
 def test_t5_is_padded_for_its_bias_by_distance():
     stock = build_translator("t5").eval()
     mine, pairs = copy.deepcopy(stock), random_pairs(5)

@@ -6,9 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.functional import cross_entropy as cross_entropy_of_torch
 
+from bonafide.forward import token_losses
 from bonafide.forward.batch import Batch
 from bonafide.forward.token_losses import counted_logits, cross_entropy, nats_and_hits, sum_by_text
 
@@ -53,3 +55,36 @@ def test_smoothed_targets_are_a_share_of_all_words():
     log_p = counted_logits(outputs, batch).log_softmax(-1)
     expected = [-(0.9 * log_p[i, t] + 0.1 * log_p[i].mean()).item() for i, t in enumerate((2, 0))]
     assert cross_entropy(outputs, batch, 0.1).tolist() == pytest.approx(expected, abs=1e-6)
+
+
+@settings(max_examples=20)
+@given(st.integers(1, 9), st.integers(2, 70), st.sampled_from([0.0, 0.1]), st.integers(1, 300))
+def test_losses_and_gradients_are_torchs(rows, words, smoothing, at_once):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(token_losses, "VALUES", at_once)
+        mine = torch.randn(1, rows, words, generator=torch.Generator().manual_seed(rows)).requires_grad_()
+        stock, targets = mine.detach().clone().requires_grad_(), torch.arange(rows) % words
+        outputs, batch = padded(mine, None, targets, [1] * rows)
+        found = cross_entropy(outputs, batch, smoothing)
+        expected = cross_entropy_of_torch(stock[0], targets, reduction="none", label_smoothing=smoothing)
+        weights = torch.linspace(-1, 2, rows)
+        grads = [
+            torch.autograd.grad((losses * weights).sum(), x)[0] for losses, x in ((found, mine), (expected, stock))
+        ]
+        assert (found - expected).abs().max() <= 1e-5
+        assert (grads[0] - grads[1]).abs().max() <= 1e-6
+
+
+@pytest.mark.parametrize("words", [7, 100, 8000])
+def test_no_row_s_loss_or_gradient_has_other_bits_among_others(words):
+    logits = torch.randn(1, 200, words).bfloat16()
+    targets, some = torch.arange(200) % words, torch.tensor([3, 60, 61, 150])
+
+    def bits(rows):
+        x = logits[:, rows].clone().requires_grad_()
+        losses = cross_entropy(*padded(x, None, targets[rows], [1] * len(rows)), 0.1)
+        return losses.detach(), torch.autograd.grad(losses.sum(), x)[0]
+
+    (losses, grads), (few, few_grads) = bits(torch.arange(200)), bits(some)
+    assert torch.equal(losses[some], few)
+    assert torch.equal(grads[:, some], few_grads)
