@@ -40,7 +40,7 @@ def predict(model: Any, examples: Arrays) -> Outputs:
 
 
 def surprise(model: Any, windows: Windows) -> Floats:
-    """Nats of each token of a split's documents, (tokens,)."""
+    """Nats of each token of a split's documents, (tokens,); 0 for those that none of the windows counts."""
     import torch
 
     found, order = np.zeros(len(windows.input_ids)), np.argsort(windows.lengths, kind="stable")

@@ -22,6 +22,7 @@ from bonafide.tasks.causal_lm.model import load, start_of, surprise
 KEPT = 200  # of the hardest documents; the report shows fewer
 ORDER = 5  # of the n-grams by whose novelty documents are sliced
 STRETCH = 20  # characters in a row that are hardly written twice by chance
+WINDOWS = 256  # whose tokens are told apart by what stands before them
 COMPARED = 8  # held-out texts beside the samples
 
 
@@ -128,16 +129,17 @@ def share_known(text: str, train: str) -> float:
 
 def by_context(windows: Windows) -> Panel:
     """Bits a token, by how many tokens before it the model sees."""
-    nats = surprise(load(MODEL), windows)
+    windows = windows.take(np.unique(np.linspace(0, len(windows) - 1, WINDOWS).astype(int)))
     seen = context_sizes(windows)
-    places = np.floor(np.log2(seen + 1)).astype(np.int64)
+    places = np.floor(np.log2(seen[seen >= 0] + 1)).astype(np.int64)
+    nats = surprise(load(MODEL), windows)[seen >= 0]
     tokens, sums = np.bincount(places), np.bincount(places, weights=nats)
     edges = [(2**place - 1, min(2 ** (place + 1) - 2, windows.context - 1)) for place in range(len(tokens))]
     return {
         "kind": "table",
         "title": "By what it sees",
-        "caption": f"Each token is predicted once, from at least {windows.context // 2:,} tokens before it, or from "
-        "all of its document",
+        "caption": f"Of {len(windows):,} windows. Each token is predicted once, from at least {windows.context // 2:,} "
+        "tokens before it, or from all of its document",
         "columns": columns({"Tokens before": "name", "Tokens": "count", "Bits a token": "score"}),
         "rows": [
             [f"{low:,} to {high:,}" if high > low else f"{low:,}", int(n), float(total / n / np.log(2))]
@@ -148,8 +150,8 @@ def by_context(windows: Windows) -> Panel:
 
 
 def context_sizes(windows: Windows) -> Ints:
-    """(tokens,) how many tokens before each one its window has."""
-    sizes = np.zeros(len(windows.input_ids), dtype=np.int64)
+    """(tokens,) how many tokens before each one its window has, -1 for those that none counts."""
+    sizes = np.full(len(windows.input_ids), -1)
     rows = np.arange(len(windows))
     positions, within = windows.positions(rows)
     counted = positions >= np.repeat(windows.counted, windows.lengths)
