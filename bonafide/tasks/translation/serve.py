@@ -1,8 +1,7 @@
 """A trained translator of raw texts, by evaluate's own code: the same masks, tokens, cuts and search.
 
-A text is translated beside others, and the last bits of a sum depend on them: log-probabilities agree with evaluate's
-to some 1e-5, and a translation is another only where two are as likely to that digit. A request of the rows that
-evaluate had gives its bits.
+On a CPU a text has the same bits alone and among others (generation.beam), and so evaluate's. On a GPU the last bits of
+a sum depend on the texts beside it, and a translation is another only where two are as likely to that digit.
 """
 
 from collections.abc import Mapping

@@ -51,7 +51,7 @@ def test_a_fresh_model_guesses_and_drops_no_attention():
     batch = first_batch(found)
     with torch.no_grad():
         loss = cross_entropy(found(**batch.inputs), batch).sum() / sum(batch.counts)
-    assert float(loss) == pytest.approx(math.log(found.config.vocab_size), rel=0.02)
+    assert float(loss) == pytest.approx(math.log(found.config.vocab_size), rel=0.01)
     assert found.config.attention_dropout == 0
     assert found.config.dropout == found.config.activation_dropout == 0.1
 
@@ -118,7 +118,7 @@ def test_a_row_alone_has_the_translation_that_it_has_among_others():
     rows = [{"source": row["source"]} for row in ROWS]
     together, alone = serve.predict(reader, rows), np.concatenate([serve.predict(reader, [row]) for row in rows])
     assert together["text"].tolist() == alone["text"].tolist()
-    np.testing.assert_allclose(together["log_probability"], alone["log_probability"], rtol=1e-5)
+    assert together["log_probability"].tolist() == alone["log_probability"].tolist()
 
 
 @pytest.mark.usefixtures("here")
