@@ -53,10 +53,9 @@ def complete(folder: Path, max_length: int, source: str, target: str) -> None:
     """
     processor, path = tokenizer.load(folder), folder / "tokenizer_config.json"
     codes = list(getattr(processor, "lang_code_to_token", None) or getattr(processor, "lang_code_to_id", None) or ())
+    languages = {"src_lang": source, "tgt_lang": target} if codes and hasattr(processor, "tgt_lang") else {}
     found: dict[str, Any] = {"model_max_length": max_length}
-    for key, language in (
-        (("src_lang", source), ("tgt_lang", target)) if codes and hasattr(processor, "tgt_lang") else ()
-    ):
+    for key, language in languages.items():
         fits = [code for code in codes if code.partition("_")[0] == language]
         if len(fits) != 1:
             raise InputError(f"base model: its tokenizer has no language {language!r}, but {', '.join(codes[:100])}")
@@ -91,8 +90,8 @@ def encode_sources(texts: Sequence[str], processor: Any, max_length: int, prefix
 def encode_targets(texts: Sequence[str], processor: Any, max_length: int) -> tuple[list[list[int]], Ints]:
     """Ids of each target, cut to `max_length`, and its uncut length (n,); the end token is the last.
 
-    What comes behind it is the code of a language that the decoder starts with (mBART of 25 languages), as
-    `model.start` knows.
+    What comes behind it is the code of a language that the decoder starts with (mBART of 25 languages), of which
+    train's `frame` knows.
     """
     ids, lengths = tokenizer.encode_targets(texts, processor, max_length)
     end = processor.eos_token_id
@@ -103,9 +102,11 @@ def encode_targets(texts: Sequence[str], processor: Any, max_length: int) -> tup
 def as_arrays(sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], ids: Sequence[str]) -> Arrays:
     """As the module describes."""
     none = np.zeros(len(ids), dtype=np.int64)
-    packed = {"source": pack(sources, none, ids), "target": pack(targets, none, ids)}
-    flat = {f"{side}_{name}": getattr(found, key) for side, found in packed.items() for name, key in KEYS.items()}
-    return {**flat, "ids": packed["source"].ids}
-
-
-KEYS = {"ids": "input_ids", "offsets": "offsets"}
+    source, target = pack(sources, none, ids), pack(targets, none, ids)
+    return {
+        "source_ids": source.input_ids,
+        "source_offsets": source.offsets,
+        "target_ids": target.input_ids,
+        "target_offsets": target.offsets,
+        "ids": source.ids,
+    }

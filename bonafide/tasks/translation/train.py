@@ -66,8 +66,8 @@ def build(params: Any) -> Any:
         raise InputError("models/base: not what params.yaml says of train.architecture: run dvc repro")
     model = from_nothing(new, len(processor), params.train.dropout) if new else pretrained(params.train.dropout)
     before, behind = frame(processor)
-    start = behind or model.config.decoder_start_token_id
-    model.config.decoder_start_token_id = start
+    if behind is not None:
+        model.config.decoder_start_token_id = behind
     model.generation_config = GenerationConfig(
         num_beams=params.train.decoding.beams,
         length_penalty=params.train.decoding.length_penalties[0],
@@ -75,7 +75,7 @@ def build(params: Any) -> Any:
         max_new_tokens=processor.model_max_length,
         pad_token_id=model.config.pad_token_id,
         eos_token_id=processor.eos_token_id,
-        decoder_start_token_id=start,
+        decoder_start_token_id=model.config.decoder_start_token_id,
         forced_bos_token_id=before,
         suppress_tokens=[model.config.pad_token_id],
     )
@@ -151,10 +151,10 @@ def choose_length_penalty(params: Any) -> Metrics:
     from sacrebleu.metrics.bleu import BLEU
 
     decoding, split = params.train.decoding, examples(TOKENIZED / "validation")
-    rows = np.sort(generator(params.seed, "length penalty").permutation(len(split))[: decoding.tried_rows])
-    model, tried = stock(MODEL), split.take(rows)
     if len(decoding.length_penalties) == 1:
         return {}
+    rows = np.sort(generator(params.seed, "length penalty").permutation(len(split))[: decoding.tried_rows])
+    model, tried = stock(MODEL), split.take(rows)
     found = hypotheses(model, sources(tried))
     truth = [" ".join(map(str, ids[:-1])) for ids in np.split(tried.target_ids, tried.target_offsets[1:-1])]
     score = BLEU(tokenize="none")
