@@ -22,8 +22,8 @@ from benchmarks.job import Job, Rows, counted
 from bonafide.engine.engine import Engine
 from bonafide.engine.hyperparameters import Recipe
 from bonafide.engine.process_group import ProcessGroup
-from bonafide.engine.vocabulary_pruning import PrunedVocabulary
 from bonafide.tasks.classification import train as training
+from bonafide.training.vocabulary_pruning import PrunedVocabulary
 
 GROUP = 50  # batches that Trainer sorts by length together, from 6,400 rows of batches of 32 on
 

@@ -15,11 +15,11 @@ import torch
 from torch import nn
 
 from bonafide.datasets.ragged import Tokens
-from bonafide.engine.finetuning import embeddings, get_encoder
 from bonafide.forward.batch import PACKED
 from bonafide.forward.inference import BATCH
 from bonafide.forward.packed_attention import layers
 from bonafide.forward.packing import make_batch, token_indices
+from bonafide.forward.token_pooling import unwrapped
 from bonafide.forward.trial import TOLERANCE
 from bonafide.pretrained.padding import MISFITS
 from bonafide.project.arrays import Ints
@@ -106,6 +106,16 @@ class ActivationCache:
         if self.prefix_activations is None:
             return forward(*args, **kwargs)
         return (args[0] if args else kwargs["hidden_states"]) if part in self.layers else self.prefix_activations
+
+
+def get_encoder(model: Any) -> nn.Module:
+    """A model without its head, whether low-rank changes wrap it or not."""
+    return unwrapped(model).base_model  # type: ignore[no-any-return]
+
+
+def embeddings(encoder: nn.Module) -> list[nn.Module]:
+    """What lies below the lowest layer; ELECTRA has two."""
+    return [module for name, module in encoder.named_children() if "embed" in name]
 
 
 def _frozen_prefix(encoder: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:

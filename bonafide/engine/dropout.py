@@ -1,12 +1,13 @@
 """Dropout whose mask is a function of step, shard, place in the model and position in it, not of the process.
 
-A model drops by modules, nn.Dropout, or by calls of nn.functional.dropout, as decoders with an encoder do. A place is
-the module's number, or the number of the module that calls and which of its calls it is: the same if activation
+All dropout is calls of nn.functional.dropout, by nn.Dropout or, as in decoders with an encoder, by layers. A place is
+the module's number among its like, or a layer's number and which of its calls it is: the same if activation
 checkpointing runs a layer again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,65 +35,51 @@ def dropout_mask(x: torch.Tensor, p: float, site: int, context: ShardContext) ->
     return kept.ge_(threshold - 32768).mul_(65536 / (65536 - threshold)).to(x.dtype).view_as(x)
 
 
-class ShardedDropout(nn.Module):
-    """nn.Dropout with `dropout_mask`."""
-
-    def __init__(self, p: float, site: int, context: ShardContext) -> None:
-        """Drop with probability `p`; `site` tells the model's dropouts apart."""
-        super().__init__()
-        self.p, self.site, self.context = p, site, context
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return x with dropped elements zero and the others scaled up, in training only."""
-        if not (self.training and self.p):
-            return x
-        return _drop(x, self.p, self.site, self.context)
-
-
-def _drop(x: torch.Tensor, p: float, site: int, context: ShardContext) -> torch.Tensor:
-    if context.knows(x):
-        return x * dropout_mask(x, p, site, context)
-    if context.exact:
-        raise InputError(f"{tuple(x.shape)}: no row for each token is dropped here: set train.exact to false")
-    return torch.dropout(x, p, train=True)  # by torch's generator, which each pass seeds
-
-
-class FunctionalDropout:
+class ShardedDropout:
     """`nn.functional.dropout` with `dropout_mask`, while `active`."""
 
     def __init__(self, model: nn.Module, context: ShardContext) -> None:
-        """Number the modules that have a share to drop and are no nn.Dropout: their calls are counted one by one."""
-        self.context, self._calls = context, [[0, 0]]
-        for number, module in enumerate(model.modules(), start=1):
-            shares = [value for name, value in vars(module).items() if "drop" in name and isinstance(value, float)]
-            if any(shares):
-                module.register_forward_pre_hook(lambda *_, number=number: self._calls.append([number, 0]))
-                module.register_forward_hook(lambda *_: self._leave(), always_call=True)
+        """Number each nn.Dropout, in the model's order from 0, and each module that has a share to drop itself."""
+        self.context, self._site = context, 0
+        modules = [*model.modules()]
+        for site, dropout in enumerate(m for m in modules if type(m) is nn.Dropout):
+            self._begin_at(site, dropout)
+        for number, module in enumerate(modules, start=1):
+            if any("drop" in name and isinstance(value, float) and value for name, value in vars(module).items()):
+                self._begin_at(number << 32, module)
 
-    def _leave(self) -> None:
-        self._calls.pop()
+    def _begin_at(self, site: int, module: Any) -> None:
+        """Have the module's calls be those at `site` and after it."""
+        run = partial(self._run, site)
+        module.forward = partial(run, module.forward)
+        checkpoint = getattr(module, "_gradient_checkpointing_func", None)  # which runs the class's forward again
+        if checkpoint:
+            module._gradient_checkpointing_func = lambda function, *args: checkpoint(partial(run, function), *args)  # noqa: SLF001
+
+    def _run(self, site: int, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        before, self._site = self._site, site
+        try:
+            return forward(*args, **kwargs)
+        finally:
+            self._site = before
 
     def __call__(self, input: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:  # noqa: A002, ARG002, FBT001, FBT002 - torch's
-        """Drop by torch's names."""
+        """Zero a share of the elements and scale the others up, in training only."""
         if not (training and p):
             return input
-        self._calls[-1][1] += 1
-        number, call = self._calls[-1]
-        return _drop(input, p, (number << 32) + call, self.context)
+        site, self._site = self._site, self._site + 1
+        if self.context.knows(input):
+            return input * dropout_mask(input, p, site, self.context)
+        if self.context.exact:
+            raise InputError(f"{tuple(input.shape)}: no row for each token is dropped here: set train.exact to false")
+        return torch.dropout(input, p, train=True)  # by torch's generator, which each pass seeds
 
     @contextmanager
     def active(self) -> Iterator[None]:
         """Within a pass."""
-        stock, self._calls = nn.functional.dropout, [[0, 0]]
+        stock, self._site = nn.functional.dropout, 1 << 63
         nn.functional.dropout = self
         try:
             yield
         finally:
             nn.functional.dropout = stock
-
-
-def replace_dropout(model: nn.Module, context: ShardContext) -> None:
-    """Replace each nn.Dropout by ours, in the model's order."""
-    found = [name for name, module in model.named_modules() if type(module) is nn.Dropout]
-    for site, name in enumerate(found):
-        model.set_submodule(name, ShardedDropout(model.get_submodule(name).p, site, context))  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from bonafide.engine.activation_cache import ActivationCache
-from bonafide.engine.dropout import FunctionalDropout, replace_dropout
+from bonafide.engine.dropout import ShardedDropout
 from bonafide.engine.grad_overlap import GradOverlap, mostly_trained
 from bonafide.engine.grad_writer import GradWriter
 from bonafide.engine.hyperparameters import Recipe, Step, partition_by_tokens, schedule
@@ -54,8 +54,7 @@ class Engine:
         self.packed = not self.padding_reason
         self.shards = recipe.shards if recipe.exact else group.size * recipe.gradient_accumulation_steps
         self.context, self.matmul = ShardContext(), MatmulPolicy()
-        replace_dropout(model, self.context)
-        self.dropout = FunctionalDropout(model, self.context)
+        self.dropout = ShardedDropout(model, self.context)
         self.separation_reason = "" if self.packed else "padded rows depend on the longest text"
         """Why each shard has a pass of its own where sums must be exact; empty where several share one."""
         self.optimizer: Optimizer = self._prepare_model()
@@ -156,7 +155,7 @@ class Engine:
             rows = ordered[shard_offsets[0] : shard_offsets[-1]]
             few = not len(rows)  # of a last batch some processes may have none
             batch = None if few else self.task.collate(self.inputs, rows, self.model)
-            offsets, units = (shard_offsets - shard_offsets[0]).tolist(), int(self.examples.units[ordered].sum())
+            offsets, units = (shard_offsets - shard_offsets[0]).tolist(), self._units(ordered)
         row_counts = batch.row_counts if batch else []
         if not are_told_apart(row_counts, offsets):
             return self._run_apart(ordered, shard_offsets, rng_key, first_shard)
@@ -171,6 +170,10 @@ class Engine:
         loss = tree_sum(losses[start:end].sum() for start, end in pairwise(offsets))
         self.reduce_buffer[self.loss_slot] = loss
         return self.reduce_buffer
+
+    def _units(self, ordered: Ints) -> int:
+        """What the loss of a step is over; 1 where nothing is masked, and the loss 0."""
+        return max(1, int(self.examples.units[ordered].sum()))
 
     def _run_apart(self, ordered: Ints, shard_offsets: Ints, rng_key: int, first_shard: int) -> torch.Tensor:
         """As `run_pass`, by a pass for each shard."""

@@ -85,7 +85,7 @@ class ShardedEngine(Engine):
     def _compute_gradients(self, texts: Ints, rng_key: int) -> torch.Tensor:
         """Leave our rows of the gradient of the mean loss of `texts` in `trained`; return that loss, the whole one."""
         ordered, offsets = partition_by_tokens(texts, self.examples.lengths, self.shards)
-        units = int(self.examples.units[ordered].sum())
+        units = self._units(ordered)
         first = self.group.rank * self.recipe.gradient_accumulation_steps
         with lost_peer_errors():
             losses = [
@@ -142,7 +142,9 @@ def shard_model(model: Any, group: ProcessGroup, dtype: torch.dtype) -> None:
         model.to(device)
         return
     try:
-        units = [model.get_input_embeddings(), *layers(model), model]
+        table, head = model.get_input_embeddings(), model.get_output_embeddings()
+        tied = head is not None and head.weight is table.weight  # then both are the rest's
+        units = [*([] if tied else [table]), *layers(model), model]
     except IndexError:
         raise ValueError(f"{model.config.model_type} has no layers to shard: set train.sharding to none") from None
     low = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32, output_dtype=torch.float32)

@@ -102,7 +102,7 @@ class _Linear(torch.autograd.Function):
         offset: torch.Tensor | None = bias
         if torch.is_autocast_enabled(x.device.type):
             dtype = torch.get_autocast_dtype(x.device.type)
-            x, matrix = x.to(dtype), policy.cast(weight, dtype)
+            x, matrix = policy.cast_rows(x, dtype), policy.cast(weight, dtype)
             offset = bias if bias is None else policy.cast(bias, dtype)
         matrix = matrix.t() if inputs_first else matrix
         rows = x.reshape(-1, x.shape[-1])

@@ -34,10 +34,20 @@ class MatmulPolicy:
     """From so many rows on a product gives a row the same bits whatever their number; 0: not known."""
     low_precision_weights: dict[nn.Parameter, torch.Tensor] = field(default_factory=dict)
     """Weights in `dtype`, kept beside the fp32 ones, which autocast would cast at every use."""
+    _rows: tuple[torch.Tensor | None, int, torch.Tensor | None] = field(default=(None, 0, None), repr=False)
+    """What was cast last: the activation, its version, and the result."""
 
     def cast(self, p: nn.Parameter, dtype: torch.dtype) -> torch.Tensor:
         """A weight in `dtype`: the copy that is kept of it, if there is one."""
         return self.low_precision_weights.get(p, p).to(dtype)
+
+    def cast_rows(self, x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """An activation in `dtype`: once for all layers that read it in turn, as those of queries, keys and values."""
+        read, version, found = self._rows
+        if found is None or read is not x or version != x._version:  # noqa: SLF001 - or it was written to since
+            found = x.detach().to(dtype)
+            self._rows = x, x._version, found  # noqa: SLF001
+        return found
 
     def matmul(
         self, product: Callable[..., torch.Tensor], rows: torch.Tensor, matrix: torch.Tensor, sizes: ShardSizes

@@ -11,12 +11,10 @@ from filelock import FileLock
 
 from bonafide.datasets.ragged import Tokens
 from bonafide.engine.engine import Engine
-from bonafide.engine.finetuning import choose_trainable, merge_lora
 from bonafide.engine.fsdp import ShardedEngine
 from bonafide.engine.hyperparameters import Recipe
 from bonafide.engine.optimizer import FlatAdamW, State
 from bonafide.engine.process_group import ProcessGroup
-from bonafide.engine.vocabulary_pruning import PrunedVocabulary
 from bonafide.forward.network import Examples, Network
 from bonafide.monitoring.monitor import Monitor
 from bonafide.monitoring.performance import Stopwatch
@@ -32,8 +30,10 @@ from bonafide.project.yaml_files import read_yaml
 from bonafide.training import launch
 from bonafide.training.checkpoints.manager import Checkpoints
 from bonafide.training.checkpoints.sharded import ShardedCheckpoints
+from bonafide.training.finetuning import choose_trainable, merge_lora
 from bonafide.training.saved_model import SavedModelCheck
 from bonafide.training.trainer import Trainer
+from bonafide.training.vocabulary_pruning import PrunedVocabulary
 
 
 def fit(task: Network, params: Params, state: Path, finish: Callable[[], Metrics] = dict) -> Metrics:

@@ -10,15 +10,16 @@ from hypothesis import strategies as st
 from torch import nn
 from transformers import AutoModelForSequenceClassification
 
-from bonafide.engine import activation_cache, finetuning
+from bonafide.engine import activation_cache
 from bonafide.engine.activation_cache import ActivationCache
-from bonafide.engine.vocabulary_pruning import PrunedVocabulary
 from bonafide.forward.inference import predict_all
 from bonafide.forward.packed_attention import layers
 from bonafide.forward.packing import enable, make_batch
 from bonafide.monitoring.monitor import computed
 from bonafide.monitoring.performance import flops_per_token
 from bonafide.tasks.classification import model as classifier
+from bonafide.training import finetuning
+from bonafide.training.vocabulary_pruning import PrunedVocabulary
 from tests.process_groups import in_threads
 from tests.tiny_engines import build_engine, build_model, checkpoint_activations, digest, random_tokens, train
 

@@ -10,10 +10,10 @@ import torch.multiprocessing as mp
 from safetensors.torch import load_file, save_file
 from torch import distributed
 
-from bonafide.engine.finetuning import choose_trainable
 from bonafide.engine.fsdp import ShardedEngine
 from bonafide.engine.process_group import ProcessGroup
 from bonafide.forward.inference import predict_all
+from bonafide.training.finetuning import choose_trainable
 from tests.tiny_engines import RECIPE, build_engine, build_model, checkpoint_activations, classifier, random_tokens
 
 PEFT = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # its business

@@ -5,9 +5,14 @@ import copy
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from bonafide.engine.hyperparameters import partition_by_tokens
+from bonafide.engine.shard_context import are_told_apart, tree_sum
 from tests.process_groups import in_threads
-from tests.tiny_engines import digest
+from tests.tiny_engines import checkpoint_activations, digest
+from tests.tiny_language_models import build_pairs
 from tests.tiny_networks import KINDS, build_examples, build_network, task_of, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -57,3 +62,28 @@ def test_muon_is_exact_and_goes_on_from_its_state():
     engines[1].optimizer.load(saved, 3)
     list(engines[1].steps(3))
     assert digest(engines[0].model) == digest(engines[1].model)
+
+
+@settings(max_examples=5)
+@given(st.permutations(range(2, 10)))
+def test_sides_of_as_many_tokens_in_other_shards_have_the_bits_of_passes_alone(target):
+    """Sources are of 2 to 9 tokens, and so are targets."""
+    examples, model = build_pairs(list(range(2, 10)), target), KINDS["marian"](dropout=0.1)
+    engine = build_network("marian", model, examples, shards=4)
+    ordered, offsets = partition_by_tokens(np.arange(8), examples.lengths, 4)
+    assert not engine.separation_reason
+    batch = task_of("marian").collate(examples, ordered, model)
+    assert are_told_apart(batch.row_counts, offsets) == (batch.lengths == batch.target_lengths)
+    whole = engine.run_pass(ordered, offsets, 5, 0).clone()
+    assert torch.equal(whole, tree_sum(engine.run_pass(ordered, offsets[i : i + 2], 5, i).clone() for i in range(4)))
+
+
+@pytest.mark.parametrize("kind", ["marian", "gpt2", "llama", "modernbert"])
+def test_gradient_checkpointing_changes_no_bit(kind):
+    found = []
+    for checkpointing in (False, True):
+        model = KINDS[kind](dropout=0.1)
+        if checkpointing:
+            checkpoint_activations(model)
+        found.append(train(kind, model, build_examples(kind), 3, shards=4))
+    assert found[0] == found[1]

@@ -1,6 +1,5 @@
 """Sums as trees, and dropout masks by shard."""
 
-import copy
 import itertools
 
 import numpy as np
@@ -10,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from bonafide.engine.dropout import ShardedDropout, dropout_mask, replace_dropout
+from bonafide.engine.dropout import ShardedDropout, dropout_mask
 from bonafide.engine.hyperparameters import partition_by_tokens
 from bonafide.engine.shard_context import ShardContext, are_told_apart, tree_sum
 from tests.shard_inputs import LENGTHS, OFFSETS, golden, parts_of, sharded
@@ -86,24 +85,38 @@ def test_a_shard_has_the_same_mask_wherever_it_lies(lengths, key, width):
 
 
 def test_dropout_drops_in_training_only_and_is_the_derivative_of_itself():
-    x = torch.randn(19, 4, requires_grad=True)
-    with sharded() as context:
-        dropout = ShardedDropout(0.5, 0, context)
+    x, dropout = torch.randn(19, 4, requires_grad=True), nn.Dropout(0.5)
+    with sharded() as context, ShardedDropout(dropout, context).active():
         y = dropout(x)
         y.sum().backward()
+        assert dropout.eval()(x) is x
+        assert nn.functional.dropout(x, 0.0) is x
     assert torch.equal(y, x * x.grad)
     assert (x.grad == 0).any()
-    assert dropout.eval()(x) is x
-    assert ShardedDropout(0.0, 0, context)(x) is x
 
 
-def test_each_dropout_is_replaced_once(model):
-    mine = copy.deepcopy(model)
-    replace_dropout(mine, ShardContext())
-    found = [module for module in mine.modules() if isinstance(module, ShardedDropout)]
-    assert [module.site for module in found] == list(range(len(found)))
-    assert len(found) == sum(isinstance(module, nn.Dropout) for module in model.modules())
-    assert not any(isinstance(module, nn.Dropout) for module in mine.modules())
+class Layer(nn.Module):
+    """Drops by a module, and by itself, twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.dropout, self.inner = 0.5, nn.Dropout(0.5)
+
+    def forward(self, x):
+        again = nn.functional.dropout(x, p=self.dropout, training=self.training)
+        return self.inner(x), again, nn.functional.dropout(x, p=self.dropout, training=self.training)
+
+
+def test_places_are_told_apart_and_are_the_same_every_time():
+    x, model = torch.ones(19, 16), nn.Sequential(nn.Dropout(0.5), Layer(), Layer())
+    with sharded() as context, ShardedDropout(model, context).active():
+        first, second, third = model[0](x), model[1](x), model[2](x)
+        places = [first, *second, *third, nn.functional.dropout(x)]
+        assert all(not torch.equal(a, b) for a, b in itertools.combinations(places, 2))
+        assert all(torch.equal(a, b) for a, b in zip(second, model[1](x), strict=True))
+        for module, site in ((first, 0), (second[0], 1), (third[0], 2)):
+            assert torch.equal(module, dropout_mask(x, 0.5, site, context))
+    assert not torch.equal(nn.functional.dropout(x), nn.functional.dropout(x))
 
 
 @given(st.lists(st.tuples(st.integers(1, 3), st.integers(1, 3)), min_size=4, max_size=6))

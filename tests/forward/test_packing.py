@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from bonafide.engine.vocabulary_pruning import PrunedVocabulary
 from bonafide.forward import packed_attention, packing
 from bonafide.forward.token_pooling import pool_first_token
+from bonafide.training.vocabulary_pruning import PrunedVocabulary
 from tests.tiny_engines import DECODERS, ENCODERS, build_model, build_tokens
 
 pytestmark = pytest.mark.usefixtures("one_thread")

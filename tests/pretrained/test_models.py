@@ -11,7 +11,6 @@ from transformers import AutoConfig, AutoTokenizer, pipeline
 
 from bonafide.datasets import ragged
 from bonafide.engine.dropout import ShardedDropout
-from bonafide.engine.vocabulary_pruning import PrunedVocabulary
 from bonafide.forward.inference import predict_all
 from bonafide.forward.packing import pad
 from bonafide.params.sections import Model
@@ -26,6 +25,7 @@ from bonafide.tasks.classification import base
 from bonafide.tasks.classification import model as classifier
 from bonafide.tasks.classification import train as training
 from bonafide.training.saved_model import SavedModelCheck
+from bonafide.training.vocabulary_pruning import PrunedVocabulary
 from dev import models, zoo
 from tests.shard_inputs import sharded
 
@@ -162,13 +162,12 @@ def test_a_saved_model_with_other_words_is_found_out(name, monkeypatch):
 
 
 def test_dropout_of_other_rows_is_torchs_own():
-    x = torch.ones(7, 4)
-    with sharded([2, 3], [0, 2]) as context:
-        dropout = ShardedDropout(0.5, 0, context)
+    x, dropout = torch.ones(7, 4), torch.nn.Dropout(0.5)
+    with sharded([2, 3], [0, 2]) as context, ShardedDropout(dropout, context).active():
         torch.manual_seed(5)
         found = dropout(x)
         torch.manual_seed(5)
-        assert torch.equal(found, torch.nn.functional.dropout(x, 0.5))
+        assert torch.equal(found, torch.dropout(x, 0.5, train=True))
         context.exact = True
         with pytest.raises(InputError, match=r"^\(7, 4\): .* set train.exact to false$"):
             dropout(x)

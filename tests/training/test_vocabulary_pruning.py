@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bonafide.engine.vocabulary_pruning import PrunedVocabulary
+from bonafide.training.vocabulary_pruning import PrunedVocabulary
 from tests.tiny_engines import build_engine, build_model, random_tokens
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import nn
 
+from bonafide.engine.activation_cache import embeddings, get_encoder
 from bonafide.forward.packed_attention import layers
-from bonafide.forward.token_pooling import unwrapped
 from bonafide.project.errors import InputError
 
 
@@ -65,20 +65,11 @@ def _add_lora(model: Any, rank: int) -> Any:
     if len({id(part.weight) for part in found.values()}) < len(found):
         raise InputError(f"train.trainable: lora: {kind} has the same weights in several layers")
     head = [name for name, part in model.named_children() if name != prefix and any(True for _ in part.parameters())]
-    config = LoraConfig(TaskType.SEQ_CLS, r=rank, lora_alpha=2 * rank, target_modules=[*found], modules_to_save=head)
+    fresh = {} if model.get_output_embeddings() else {"task_type": TaskType.SEQ_CLS, "modules_to_save": head}
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=[*found], **fresh)  # a head of words is not fresh
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "fan_in_fan_out")  # it finds out which side of GPT-2's weights is which
         return get_peft_model(model, config)
-
-
-def get_encoder(model: Any) -> nn.Module:
-    """A classifier without its head, whether low-rank changes wrap it or not."""
-    return unwrapped(model).base_model  # type: ignore[no-any-return]
-
-
-def embeddings(encoder: nn.Module) -> list[nn.Module]:
-    """What lies below the lowest layer; ELECTRA has two."""
-    return [module for name, module in encoder.named_children() if "embed" in name]
 
 
 def _freeze(module: nn.Module) -> None:
@@ -86,3 +77,6 @@ def _freeze(module: nn.Module) -> None:
     for part in module.modules():
         if isinstance(part, nn.Dropout):
             part.p = 0.0
+        for name, value in vars(part).items():
+            if "drop" in name and isinstance(value, float):  # of calls of nn.functional.dropout
+                setattr(part, name, 0.0)

@@ -5,10 +5,10 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from bonafide.engine import finetuning
-from bonafide.engine.vocabulary_pruning import PrunedVocabulary
 from bonafide.forward.packing import make_batch
 from bonafide.project.errors import InputError
+from bonafide.training import finetuning
+from bonafide.training.vocabulary_pruning import PrunedVocabulary
 from tests.tiny_engines import build_engine, build_model, random_tokens
 
 pytestmark = pytest.mark.usefixtures("one_thread")
