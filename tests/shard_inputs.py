@@ -4,11 +4,11 @@ from contextlib import contextmanager
 
 import torch
 
-from bonafide.engine.grad_overlap import GradOverlap
-from bonafide.engine.grad_writer import GradWriter
-from bonafide.engine.matmul_policy import MatmulPolicy
-from bonafide.engine.module_patching import install_grad_ops
-from bonafide.engine.shard_context import ShardContext
+from bonafide.engine.shards.grad_overlap import GradOverlap
+from bonafide.engine.shards.grad_writer import GradWriter
+from bonafide.engine.shards.matmul_policy import MatmulPolicy
+from bonafide.engine.shards.module_patching import install_grad_ops
+from bonafide.engine.shards.shard_context import ShardContext
 from tests.tiny_engines import random_tokens
 
 LENGTHS, OFFSETS = [1, 2, 2, 3, 5, 6], [0, 2, 3, 3, 6]  # four shards of 3, 2, 0 and 14 rows

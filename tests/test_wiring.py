@@ -33,6 +33,7 @@ FLOORS = (  # from top to bottom: a module imports its own room and those below
     ("training", "quality/texts"),
     ("training/checkpoints", "monitoring"),
     ("engine", "generation"),
+    ("engine/shards",),
     ("forward", "quality"),
     ("stage",),
     ("tracking",),

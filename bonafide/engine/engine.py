@@ -13,16 +13,16 @@ import numpy as np
 import torch
 
 from bonafide.engine.activation_cache import ActivationCache
-from bonafide.engine.dropout import ShardedDropout
-from bonafide.engine.grad_overlap import GradOverlap, mostly_trained
-from bonafide.engine.grad_writer import GradWriter
 from bonafide.engine.hyperparameters import Recipe, Step, partition_by_tokens, schedule
-from bonafide.engine.matmul_policy import MatmulPolicy, find_min_invariant_rows, matmul_dtype
-from bonafide.engine.module_patching import find_tied, install_grad_ops
 from bonafide.engine.optimizer import FlatAdamW, Optimizer
 from bonafide.engine.process_group import ProcessGroup
 from bonafide.engine.shard_bit_identity import try_sharing_a_pass
-from bonafide.engine.shard_context import ShardContext, are_told_apart, tree_sum
+from bonafide.engine.shards.dropout import ShardedDropout
+from bonafide.engine.shards.grad_overlap import GradOverlap, mostly_trained
+from bonafide.engine.shards.grad_writer import GradWriter
+from bonafide.engine.shards.matmul_policy import MatmulPolicy, find_min_invariant_rows, matmul_dtype
+from bonafide.engine.shards.module_patching import find_tied, install_grad_ops
+from bonafide.engine.shards.shard_context import ShardContext, are_told_apart, tree_sum
 from bonafide.forward.batch import Batch
 from bonafide.forward.network import Examples, Network
 from bonafide.project.arrays import Ints

@@ -17,9 +17,9 @@ from torch.distributed.tensor import DTensor
 from bonafide.engine.activation_cache import ActivationCache
 from bonafide.engine.engine import Engine
 from bonafide.engine.hyperparameters import Recipe, partition_by_tokens
-from bonafide.engine.matmul_policy import MatmulPolicy
 from bonafide.engine.optimizer import MOMENTS, State, decayed
 from bonafide.engine.process_group import ProcessGroup, lost_peer_errors
+from bonafide.engine.shards.matmul_policy import MatmulPolicy
 from bonafide.forward.packed_attention import layers
 from bonafide.project.arrays import Ints
 

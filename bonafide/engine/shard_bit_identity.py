@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from bonafide.engine.hyperparameters import partition_by_tokens
-from bonafide.engine.shard_context import tree_sum
+from bonafide.engine.shards.shard_context import tree_sum
 from bonafide.project.arrays import Ints
 from bonafide.project.errors import InputError
 

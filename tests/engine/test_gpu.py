@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from bonafide.engine.dropout import dropout_mask
-from bonafide.engine.grad_writer import sum_rows
-from bonafide.engine.shard_context import tree_sum
+from bonafide.engine.shards.dropout import dropout_mask
+from bonafide.engine.shards.grad_writer import sum_rows
+from bonafide.engine.shards.shard_context import tree_sum
 from bonafide.forward.inference import predict_all
 from bonafide.forward.packing import enable
 from tests import tiny_engines

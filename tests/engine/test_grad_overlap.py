@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from bonafide.engine.grad_overlap import GradOverlap
+from bonafide.engine.shards.grad_overlap import GradOverlap
 from tests.tiny_engines import build_engine, build_model, random_tokens
 
 

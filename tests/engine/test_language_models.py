@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bonafide.engine.hyperparameters import partition_by_tokens
-from bonafide.engine.shard_context import are_told_apart, tree_sum
+from bonafide.engine.shards.shard_context import are_told_apart, tree_sum
 from tests.process_groups import in_threads
 from tests.tiny_engines import checkpoint_activations, digest
 from tests.tiny_language_models import build_pairs

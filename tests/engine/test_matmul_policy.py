@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from bonafide.engine.grad_overlap import GradOverlap
-from bonafide.engine.matmul_policy import CANDIDATES, MatmulPolicy, find_min_invariant_rows
+from bonafide.engine.shards.grad_overlap import GradOverlap
+from bonafide.engine.shards.matmul_policy import CANDIDATES, MatmulPolicy, find_min_invariant_rows
 
 
 def min_rows():

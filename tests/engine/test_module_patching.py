@@ -10,10 +10,10 @@ from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from transformers.pytorch_utils import Conv1D
 
-from bonafide.engine.grad_overlap import GradOverlap
-from bonafide.engine.grad_writer import GradWriter
-from bonafide.engine.module_patching import find_tied
-from bonafide.engine.shard_context import ShardContext, tree_sum
+from bonafide.engine.shards.grad_overlap import GradOverlap
+from bonafide.engine.shards.grad_writer import GradWriter
+from bonafide.engine.shards.module_patching import find_tied
+from bonafide.engine.shards.shard_context import ShardContext, tree_sum
 from bonafide.project.errors import InputError
 from tests.shard_inputs import LENGTHS, patch, sharded
 

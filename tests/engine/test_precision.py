@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from bonafide.engine import matmul_policy
-from bonafide.engine.grad_overlap import GradOverlap
-from bonafide.engine.matmul_policy import CANDIDATES, find_min_invariant_rows, matmul_dtype
+from bonafide.engine.shards import matmul_policy
+from bonafide.engine.shards.grad_overlap import GradOverlap
+from bonafide.engine.shards.matmul_policy import CANDIDATES, find_min_invariant_rows, matmul_dtype
 from bonafide.project.environment import CPUINFO
 from tests.tiny_engines import build_engine, build_model, build_tokens, digest, random_tokens, train
 

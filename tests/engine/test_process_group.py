@@ -8,7 +8,7 @@ from torch import distributed
 from torch import multiprocessing as mp
 
 from bonafide.engine.process_group import ProcessGroup
-from bonafide.engine.shard_context import tree_sum
+from bonafide.engine.shards.shard_context import tree_sum
 from tests.process_groups import in_threads
 from tests.shard_inputs import golden, parts_of, tokens
 from tests.tiny_engines import build_model, random_tokens, train

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from bonafide.engine.dropout import ShardedDropout, dropout_mask
 from bonafide.engine.hyperparameters import partition_by_tokens
-from bonafide.engine.shard_context import ShardContext, are_told_apart, tree_sum
+from bonafide.engine.shards.dropout import ShardedDropout, dropout_mask
+from bonafide.engine.shards.shard_context import ShardContext, are_told_apart, tree_sum
 from tests.shard_inputs import LENGTHS, OFFSETS, golden, parts_of, sharded
 from tests.tiny_engines import build_model
 

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoConfig, AutoTokenizer, pipeline
 
 from bonafide.datasets import ragged
-from bonafide.engine.dropout import ShardedDropout
+from bonafide.engine.shards.dropout import ShardedDropout
 from bonafide.forward.inference import predict_all
 from bonafide.forward.packing import pad
 from bonafide.params.sections import Model

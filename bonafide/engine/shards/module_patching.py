@@ -16,11 +16,11 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from bonafide.engine import layer_gradients
-from bonafide.engine.grad_writer import GradWriter
-from bonafide.engine.layer_gradients import Grads
-from bonafide.engine.matmul_policy import MatmulPolicy
-from bonafide.engine.shard_context import ShardContext, tree_sum
+from bonafide.engine.shards import layer_gradients
+from bonafide.engine.shards.grad_writer import GradWriter
+from bonafide.engine.shards.layer_gradients import Grads
+from bonafide.engine.shards.matmul_policy import MatmulPolicy
+from bonafide.engine.shards.shard_context import ShardContext, tree_sum
 from bonafide.pretrained.padding import MISFITS
 from bonafide.project.errors import InputError
 

@@ -17,8 +17,8 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from bonafide.engine.grad_overlap import GradOverlap
-from bonafide.engine.shard_context import ShardSizes
+from bonafide.engine.shards.grad_overlap import GradOverlap
+from bonafide.engine.shards.shard_context import ShardSizes
 
 CANDIDATES = (16, 32, 64)  # rows; products of fewer are padded up to them
 MAX_ROWS = 4096  # that are tried out: 1 s at 768 x 3072 on two cores

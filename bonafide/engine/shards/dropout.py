@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from bonafide.engine.shard_context import ShardContext
+from bonafide.engine.shards.shard_context import ShardContext
 from bonafide.project.errors import InputError
 
 

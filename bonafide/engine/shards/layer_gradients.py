@@ -15,9 +15,9 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from bonafide.engine.grad_writer import GradWriter
-from bonafide.engine.matmul_policy import MatmulPolicy
-from bonafide.engine.shard_context import ShardContext, ShardSizes, tree_sum
+from bonafide.engine.shards.grad_writer import GradWriter
+from bonafide.engine.shards.matmul_policy import MatmulPolicy
+from bonafide.engine.shards.shard_context import ShardContext, ShardSizes, tree_sum
 from bonafide.project.errors import InputError
 
 Grads = tuple[torch.Tensor | None, ...]

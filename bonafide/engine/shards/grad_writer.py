@@ -17,8 +17,8 @@ from functools import partial
 import torch
 from torch import nn
 
-from bonafide.engine.grad_overlap import GradOverlap
-from bonafide.engine.shard_context import ShardContext, ShardSizes, tree_sum
+from bonafide.engine.shards.grad_overlap import GradOverlap
+from bonafide.engine.shards.shard_context import ShardContext, ShardSizes, tree_sum
 from bonafide.project.errors import InputError
 
 Lookup = tuple[torch.Tensor, torch.Tensor, ShardSizes]

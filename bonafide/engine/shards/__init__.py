@@ -1,0 +1,1 @@
+"""Gradients and dropout by shards: the same bits wherever a shard is computed."""
