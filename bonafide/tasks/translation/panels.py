@@ -93,7 +93,7 @@ def fluency(split: Split, outputs: Outputs, params: Any) -> Panel:
         "it knows nothing of the source. Below the references is what is more usual than people write",
         "columns": columns({"Translations": "name", "Nats a character": "estimate", "": "interval"}),
         "rows": [[name, one, one] for name, one in found.items()],
-        "mark": found["The references"]["value"],
+        "mark": float(each(sums["The references"].total)),
     }
 
 
