@@ -8,7 +8,7 @@ from transformers.cache_utils import DynamicLayer
 ROOM = 16  # slots at first; a full buffer is doubled
 
 
-class GrowingLayer(DynamicLayer):
+class GrowingLayer(DynamicLayer):  # type: ignore[misc]
     """A layer's keys and values, (n, heads, tokens, d) views of one buffer."""
 
     def __init__(self) -> None:
@@ -19,12 +19,12 @@ class GrowingLayer(DynamicLayer):
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any) -> Any:
         """Add (n, heads, new tokens, d) and return keys and values of all."""
-        if not self.is_initialized:
+        if not self.is_initialized:  # type: ignore[has-type]
             self.dtype, self.device, self.is_initialized = key_states.dtype, key_states.device, True
             self.keys = self.values = key_states[:, :, :0]
         held, total = self.keys.shape[2], self.keys.shape[2] + key_states.shape[2]
         if not held or total > self.buffer.shape[3]:
-            n, heads, _, d = key_states.shape
+            n, heads, _, d = key_states.shape  # type: ignore[assignment]
             larger = key_states.new_empty(2, n, heads, max(2 * total, ROOM), d)
             larger[0, :, :, :held], larger[1, :, :, :held] = self.keys, self.values
             self.buffer = larger
@@ -59,4 +59,4 @@ class SharedLayer(GrowingLayer):
 
 def fold(x: torch.Tensor, sources: int) -> torch.Tensor:
     """(sources x beams, heads, tokens, d) to (sources, heads, beams x tokens, d)."""
-    return x.unflatten(0, (sources, -1)).transpose(1, 2).flatten(2, 3)
+    return x.unflatten(0, (sources, -1)).transpose(1, 2).flatten(2, 3)  # type: ignore[no-any-return, no-untyped-call]

@@ -57,7 +57,7 @@ class Decoder:
             decoder_attention_mask=self.ancestors[:, None],
             past_key_values=self.cache,
         )
-        return outputs.logits.view(sources, beams, -1).float()
+        return outputs.logits.view(sources, beams, -1).float()  # type: ignore[no-any-return]
 
     def keep(self, sources: torch.Tensor) -> None:
         """Go on with some of the sources (int64 indices) and forget the others."""
@@ -96,7 +96,7 @@ def attend(
     scores = torch.bmm(queries.flatten(0, 1), _matrices(key).transpose(1, 2)).view(*queries.shape[:3], -1)
     weights = scores.mul_(scaling).add_(attention_mask).softmax(-1)
     out = torch.bmm(weights.flatten(0, 1), _matrices(value)).view_as(queries)
-    return out.unflatten(2, (beams, -1)).permute(0, 2, 3, 1, 4).flatten(0, 1), None
+    return out.unflatten(2, (beams, -1)).permute(0, 2, 3, 1, 4).flatten(0, 1), None  # type: ignore[no-untyped-call]
 
 
 def _matrices(x: torch.Tensor) -> torch.Tensor:
