@@ -18,9 +18,9 @@ class Batch:
     tensors: dict[str, torch.Tensor]
     """Packed: `input_ids` and `position_ids`, (1, tokens). Padded: `input_ids` and `attention_mask`, (n, longest)."""
     labels: torch.Tensor
-    """(n,) int64."""
+    """(n,) int64, of texts; empty where they have none."""
     lengths: list[int]
-    """Rows of each text, ascending: its tokens, or the padded length."""
+    """Rows of each text: its tokens, ascending but for texts with translations, or the padded length."""
     first: torch.Tensor
     """(n,) int64, the row of each text's first token."""
     last: torch.Tensor | None = field(default=None, repr=False)
