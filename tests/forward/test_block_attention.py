@@ -53,7 +53,7 @@ def assert_close_forward_and_backward(found, expected, mine, stock):
         assert (p.grad - q.grad).abs().max() <= 1e-5
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(spans_of(), st.sampled_from([(1, 4), (3, 8)]), st.sampled_from([None, 0.3]))
 def test_values_and_gradients_are_those_of_each_text_alone(spans, shape, scale):
     queries, keys, causal = spans
@@ -62,7 +62,7 @@ def test_values_and_gradients_are_those_of_each_text_alone(spans, shape, scale):
     assert_close_forward_and_backward(found, alone(*stock, spans, scale), mine, stock)
 
 
-@settings(max_examples=25)
+@settings(max_examples=20)
 @given(spans_of(), st.sampled_from([torch.float32, torch.bfloat16]), st.data())
 def test_a_text_has_the_same_bits_among_any_others(spans, dtype, data):
     """A process may hold a part of the batch; it must not show, or this machine says that it would."""
@@ -117,6 +117,7 @@ def test_texts_ascending_in_length_have_the_bits_that_they_always_had():
     assert all(torch.equal(a, b) for a, b in zip((found, *grads), expected, strict=True))
 
 
+@settings(max_examples=20)
 @given(spans_of(), st.integers(1, 4))
 def test_what_is_gathered_comes_back(spans, heads):
     queries, keys, causal = spans
@@ -149,6 +150,7 @@ def test_long_texts_go_another_way_and_agree_in_any_order(spans):
 def test_products_are_in_bf16_where_trained_bytes_do_not_rest_on_fp32(low_precision, monkeypatch):
     """So are those of texts of up to 512 tokens, where fp32 leaves those above 96 to torch."""
     seen, real = [], torch.bmm
+    monkeypatch.setattr(block_attention, "is_batch_invariant", lambda *_, cross: not cross)
     monkeypatch.setattr(torch, "bmm", lambda a, b, **to: seen.append((a.dtype, a.shape[1])) or real(a, b, **to))
     keys = [40, SHORT + 1]
     exact = tensors(keys, keys, 2, 8)
@@ -158,8 +160,7 @@ def test_products_are_in_bf16_where_trained_bytes_do_not_rest_on_fp32(low_precis
         found = attend_short_in_blocks(inputs, Spans(keys, keys, low_precision=low_precision))
     expected = alone(*exact, (keys, keys, True))
     assert (found - expected).norm() <= 0.01 * expected.norm()
-    assert {kind for kind in seen if kind[1] > SHORT} == ({(torch.bfloat16, 104)} if low_precision else set())
-    assert (torch.float32, 40) in seen or low_precision
+    assert seen == ([(torch.bfloat16, 40), (torch.bfloat16, 104)] if low_precision else [(torch.float32, 40)])
 
 
 @pytest.mark.parametrize("queries", [[3, 7, 7, 20], [9, 2, 7, 30]])
