@@ -30,6 +30,11 @@ class Translator:
     model: Any
     processor: Any
 
+    def read(self, ids: Sequence[Any]) -> list[str]:
+        """Token ids as people read them."""
+        texts: list[str] = self.processor.batch_decode(ids, skip_special_tokens=True)
+        return [text.strip() for text in texts]
+
 
 def load(folder: Path) -> Translator:
     """A trained model that takes packed batches if it can, and padded ones if not."""
@@ -70,8 +75,7 @@ def translate(translator: Translator, ids: Sequence[Sequence[int]]) -> tuple[lis
     """The best translation of each source, as the model's generation_config.json says: as people read it, and whole."""
     penalty = translator.model.generation_config.length_penalty
     chosen = [best(found, penalty) for found in hypotheses(translator.model, ids)]
-    texts = translator.processor.batch_decode([one.tokens for one in chosen], skip_special_tokens=True)
-    return [text.strip() for text in texts], chosen
+    return translator.read([one.tokens for one in chosen]), chosen
 
 
 def hypotheses(model: Any, ids: Sequence[Sequence[int]]) -> list[list[Hypothesis]]:

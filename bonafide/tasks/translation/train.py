@@ -5,6 +5,7 @@ shared by all tokens alike); the best epoch is that of the fewest nats a token o
 """
 
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from bonafide.datasets import ragged
+from bonafide.datasets.language import cutter
 from bonafide.forward.pairs import Pairs, enable
 from bonafide.forward.pairs import make_batch as collate
 from bonafide.forward.token_losses import cross_entropy
@@ -23,7 +25,7 @@ from bonafide.project.arrays import Floats, Metrics
 from bonafide.project.errors import InputError
 from bonafide.project.paths import BASE_MODEL, MODEL, TOKENIZED
 from bonafide.project.randomness import generator
-from bonafide.tasks.translation.model import hypotheses, outputs, sources, stock
+from bonafide.tasks.translation.model import Translator, hypotheses, outputs, sources, stock
 from bonafide.training.fit import fit
 
 __all__ = ["at_epoch", "build", "collate", "enable", "examples", "outputs", "stock", "train", "validation_metrics"]
@@ -143,26 +145,32 @@ def pretrained(dropout: float) -> Any:
 
 
 def choose_length_penalty(params: Any) -> Metrics:
-    """Choose among params' the penalty by which rows of validation have the best BLEU, in tokens; keep it in the model.
+    """Choose among params' the penalty by which rows of validation have the best BLEU; keep it in the model.
 
     It is chosen here and not in evaluate, so that whoever loads the model translates as it was judged. One search
-    serves all penalties: what it finds depends on none.
+    serves all penalties: what it finds depends on none. BLEU is of words, or of characters in scripts without spaces.
     """
-    from sacrebleu.metrics.bleu import BLEU
-
     decoding, split = params.train.decoding, examples(TOKENIZED / "validation")
     if len(decoding.length_penalties) == 1:
         return {}
     rows = np.sort(generator(params.seed, "length penalty").permutation(len(split))[: decoding.tried_rows])
-    model, tried = stock(MODEL), split.take(rows)
-    found = hypotheses(model, sources(tried))
-    truth = [" ".join(map(str, ids[:-1])) for ids in np.split(tried.target_ids, tried.target_offsets[1:-1])]
-    score = BLEU(tokenize="none")
+    translator, tried = Translator(stock(MODEL), tokenizer.load(MODEL)), split.take(rows)
+    found = hypotheses(translator.model, sources(tried))
+    truth = translator.read(np.split(tried.target_ids, tried.target_offsets[1:-1]))
     scores = {
-        penalty: score.corpus_score([" ".join(map(str, best(one, penalty).tokens)) for one in found], [truth]).score
+        penalty: bleu(translator.read([best(one, penalty).tokens for one in found]), truth)
         for penalty in decoding.length_penalties
     }
     chosen = max(scores, key=scores.__getitem__)
-    model.generation_config.length_penalty = chosen
-    model.generation_config.save_pretrained(MODEL)
-    return {"train/length_penalty": chosen, **{f"train/bleu_in_tokens/{k:g}": v for k, v in scores.items()}}
+    translator.model.generation_config.length_penalty = chosen
+    translator.model.generation_config.save_pretrained(MODEL)
+    return {"train/length_penalty": chosen, **{f"train/bleu/{k:g}": v for k, v in scores.items()}}
+
+
+def bleu(written: Sequence[str], truth: Sequence[str]) -> float:
+    """BLEU of a corpus; training has one of its own, so that it does not depend on how a model is scored."""
+    from sacrebleu.metrics.bleu import BLEU
+
+    cut = cutter(truth)
+    ours, theirs = ([" ".join(cut(text)) for text in texts] for texts in (written, truth))
+    return float(BLEU(tokenize="none").corpus_score(ours, [theirs]).score)

@@ -165,7 +165,7 @@ def test_the_length_penalty_is_the_one_of_the_best_bleu_on_validation():
     found = train.choose_length_penalty(
         params(train={"decoding": params().train.decoding.__class__(beams=2, length_penalties=penalties, tried_rows=9)})
     )
-    scores = {penalty: found[f"train/bleu_in_tokens/{penalty:g}"] for penalty in penalties}
+    scores = {penalty: found[f"train/bleu/{penalty:g}"] for penalty in penalties}
     assert found["train/length_penalty"] == max(scores, key=scores.__getitem__)
     assert model.stock(MODEL).generation_config.length_penalty == found["train/length_penalty"]
 
