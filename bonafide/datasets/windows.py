@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from bonafide.project.arrays import Arrays, Floats, Ints
+from bonafide.project.arrays import Arrays, Bools, Floats, Ints
 from bonafide.project.randomness import hashed_uniform
 
 
@@ -70,6 +70,11 @@ class Windows:
         lengths = self.lengths[rows]
         within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         return np.repeat(self.begins[rows], lengths) + within, within
+
+    def is_counted(self, positions: Ints, rows: Ints) -> Bools:
+        """Whether the predictions of windows `rows` at `positions` count."""
+        found: Bools = positions >= np.repeat(self.counted[rows], self.lengths[rows])
+        return found
 
     def targets(self, positions: Ints) -> Ints:
         """The tokens at `positions`."""

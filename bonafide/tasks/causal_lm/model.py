@@ -47,11 +47,10 @@ def surprise(model: Any, windows: Windows) -> Floats:
     with torch.inference_mode():
         for rows in np.array_split(order, -(-len(order) // BATCH)):
             positions, _ = windows.positions(rows)
-            counts = positions >= np.repeat(windows.counted[rows], windows.lengths[rows])
             batch = collate(windows, rows, model)
             logits = counted_logits(model(**batch.inputs), batch).float()
             nats = torch.nn.functional.cross_entropy(logits, batch.targets, reduction="none")
-            found[positions[counts]] = nats.double().cpu().numpy()
+            found[positions[windows.is_counted(positions, rows)]] = nats.double().cpu().numpy()
     return found
 
 
@@ -64,7 +63,7 @@ def outputs(model: Any, batch: Batch) -> Floats:
 def collate(windows: Windows, rows: Ints, model: Any) -> Batch:
     """A batch of windows `rows`, which ascend in length: each token is predicted from those before it."""
     positions, _ = windows.positions(rows)
-    counts = positions >= np.repeat(windows.counted[rows], windows.lengths[rows])
+    counts = windows.is_counted(positions, rows)
     ids, targets = windows.read(positions, rows, start_of(model)), windows.targets(positions)
     return make_batch(model, ids, windows.lengths[rows], counts, targets[counts])
 

@@ -39,19 +39,18 @@ def slices(split: Split) -> Mapping[str, Named]:
 
 
 def panels(split: Split, outputs: Outputs, sums: Sums, params: Any) -> list[Panel]:  # noqa: ARG001
-    """Samples, whether they recite, surprise by how much is known of a text, and the hardest documents."""
+    """Samples and whether they recite, if any are asked for; surprise by what is seen, and the hardest documents."""
+    written = write(params.evaluate.samples, int(split.examples["context"][0]))
+    asked = writing(written, params.evaluate.samples.seeds, split.table["text"].to_pylist()) if written else []
+    return [*asked, by_context(for_evaluation(split.examples)), hardest(split, outputs)]
+
+
+def writing(written: Sequence[str], seeds: Sequence[int], texts: Sequence[str]) -> list[Panel]:
+    """What the model writes, and how much of it stands in train, beside some of the held-out texts."""
     train = "\n\n".join(pq.read_table(VALIDATED / "train.parquet", columns=["text"])["text"].to_pylist())
-    section, texts = params.evaluate.samples, split.table["text"].to_pylist()
-    written = write(section, int(split.examples["context"][0]))
-    longest = max(map(len, written), default=0)
+    names, longest = [f"seed {seed}" for seed in seeds], max(map(len, written))
     held_out = [texts[row][:longest] for row in np.unique(np.linspace(0, len(texts) - 1, COMPARED).astype(int))]
-    names = [f"seed {seed}" for seed in section.seeds]
-    return [
-        samples(names, written, train),
-        recital(names, written, held_out, train),
-        by_context(for_evaluation(split.examples)),
-        hardest(split, outputs),
-    ]
+    return [samples(names, written, train), recital(names, written, held_out, train)]
 
 
 def write(section: Any, context: int) -> tuple[str, ...]:
@@ -68,15 +67,8 @@ def _write(
 
     model, processor = load(MODEL), tokenizer.load(MODEL)
     start = [start_of(model), *processor(prompt, add_special_tokens=False)["input_ids"]]
-    found = sample(
-        model,
-        [start] * len(seeds),
-        seeds=seeds,
-        tokens=tokens,
-        context=context,
-        temperature=temperature,
-        top_p=top_p,
-    )
+    options = {"tokens": tokens, "context": context, "temperature": temperature, "top_p": top_p}
+    found = sample(model, [start] * len(seeds), seeds=seeds, **options)
     return tuple(prompt + processor.decode(ids, skip_special_tokens=True) for ids in found)
 
 
@@ -154,7 +146,7 @@ def context_sizes(windows: Windows) -> Ints:
     sizes = np.full(len(windows.input_ids), -1)
     rows = np.arange(len(windows))
     positions, within = windows.positions(rows)
-    counted = positions >= np.repeat(windows.counted, windows.lengths)
+    counted = windows.is_counted(positions, rows)
     sizes[positions[counted]] = within[counted]
     return sizes
 
