@@ -147,7 +147,8 @@ def _fault(model: Any, texts: Texts) -> str:
             shape = tuple(_logits(model, texts).shape)
     except Exception as error:  # noqa: BLE001 - whatever an architecture's own code raises
         return reason_of(error)
-    words = (len(texts), max(map(len, texts)), model.config.get_text_config().vocab_size)  # of a language model
+    vocabulary = getattr(model.config.get_text_config(), "vocab_size", None)  # CANINE has none
+    words = (len(texts), max(map(len, texts)), vocabulary)  # of a language model
     fits = shape in ((len(texts), model.config.num_labels), words)
     return "" if fits else f"it gives {shape} for {len(texts)} texts"
 
