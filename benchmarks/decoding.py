@@ -100,26 +100,37 @@ def sampling_arms() -> Arms:
     }
 
 
-def race(arms: Arms, rounds: int) -> tuple[dict[str, float], dict[str, Ids]]:
-    """Median seconds of the CPU's clock of each arm, which take turns, and what they wrote."""
-    seconds: dict[str, list[float]] = {name: [] for name in arms}
+def race(arms: Arms, rounds: int) -> tuple[dict[str, tuple[float, float]], dict[str, Ids]]:
+    """Median seconds of each arm, of the clock and of the CPU, and what it wrote; arms take turns."""
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in arms}
     for _ in range(rounds):
         written = {}
         for name, arm in arms.items():
-            began = time.perf_counter()
+            began, used = time.perf_counter(), time.process_time()
             written[name] = arm()
-            seconds[name].append(time.perf_counter() - began)
-    return {name: median(values) for name, values in seconds.items()}, written
+            seconds[name].append((time.perf_counter() - began, time.process_time() - used))
+    medians = {name: tuple(map(median, zip(*values, strict=True))) for name, values in seconds.items()}
+    return medians, written  # type: ignore[return-value]
 
 
 def report(job: str, arms: Arms, rounds: int) -> dict[str, Any]:
     """Race the arms of a job and print a line each."""
     seconds, written = race(arms, rounds)
-    ours, best = seconds["ours"], min(value for name, value in seconds.items() if name != "ours")
-    for name, value in seconds.items():
-        equal = sum(one == other for one, other in zip(written[name], written["ours"], strict=True))
-        print(f"{job:10} {name:32} {value:7.2f} s {value / ours:5.2f}x, {equal / len(written[name]):7.2%} as ours")
-    return {"job": job, "seconds": seconds, "ratio": best / ours}
+    ours, ours_cpu = seconds["ours"]
+    for name, (clock, cpu) in seconds.items():
+        equal = sum(one == other for one, other in zip(written[name], written["ours"], strict=True)) / len(
+            written[name]
+        )
+        print(
+            f"{job:9} {name:30} {clock:6.2f} s {clock / ours:5.2f}x, CPU {cpu:6.2f} s {cpu / ours_cpu:5.2f}x, "
+            f"{equal:7.2%} as ours",
+            flush=True,
+        )
+    return {
+        "job": job,
+        "seconds": seconds,
+        "ratio": min(clock for name, (clock, _) in seconds.items() if name != "ours") / ours,
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
