@@ -65,6 +65,7 @@ def table(facts: Facts, kind: str) -> Any:
     from rich.table import Column, Table
     from rich.text import Text
 
+    from bonafide.comparison.wording import largest
     from bonafide.project.console import printable
     from bonafide.project.numbers import count, score, signed
 
@@ -75,9 +76,10 @@ def table(facts: Facts, kind: str) -> Any:
     made = Table(*columns, box=SIMPLE_HEAD, pad_edge=False)
     for row in facts[kind]:
         called = [row["words"]] if whole else [f"{row['column']} {row['value']}", count(row["rows"])]
-        interval = f" ({signed(row['low'])}, {signed(row['high'])})" if whole else ""
-        difference = signed(row["difference"]) + interval
+        moved, low, high = (signed(row[key], largest(row)) for key in ("difference", "low", "high"))
+        difference = f"{moved} ({low}, {high})" if whole else moved
         p_value = f"{row.get('adjusted', row['p_value']):.2g}"
-        cells = [*called, score(row["base"]), score(row["head"]), difference, p_value, row["outcome"]]
+        sides = [score(row[key], largest(row)) for key in ("base", "head")]
+        cells = [*called, *sides, difference, p_value, row["outcome"]]
         made.add_row(*(Text(printable(cell)) for cell in cells))
     return made

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from bonafide.comparison.wording import largest
 from bonafide.project.numbers import count, score, signed
 from bonafide.reporting.markdown import code, prose
 
@@ -34,8 +35,8 @@ def metrics(facts: Facts) -> str:
 
 def value_cells(facts: Facts) -> list[str]:
     """What the base has, what the head has, and the difference with its interval."""
-    difference = f"{signed(facts['difference'])} ({signed(facts['low'])} to {signed(facts['high'])})"
-    return [score(facts["base"]), score(facts["head"]), difference]
+    moved, low, high = (signed(facts[key], largest(facts)) for key in ("difference", "low", "high"))
+    return [*(score(facts[key], largest(facts)) for key in ("base", "head")), f"{moved} ({low} to {high})"]
 
 
 def slices(pieces: Sequence[Facts]) -> str:

@@ -14,27 +14,34 @@ def sentence(metric: Facts, policy: Compare) -> str:
 
     >>> "Macro F1 on test rose from 0.871 to 0.884, by 0.013 (95% interval 0.004 to 0.022, p = 0.003): improved."
     """
-    called = metric["words"]
-    moved = f"{called[0].upper()}{called[1:]} on {policy.split} {movement(metric)}"
+    first, *rest = metric["words"].split()
+    called = " ".join([first.capitalize() if first.islower() else first, *rest])
+    moved = f"{called} on {policy.split} {movement(metric)}"
     within = f"within the margin of {policy.margin:,g}"
     if metric["outcome"] == "equivalent":
-        return f"{moved} ({interval(2 * policy.alpha, *metric['tost'])}, p = {p_value(metric)}): equivalent {within}."
-    shown = f"{moved} ({interval(policy.alpha, metric['low'], metric['high'])}, p = {p_value(metric)})"
+        inner = interval(2 * policy.alpha, *metric["tost"], metric)
+        return f"{moved} ({inner}, p = {p_value(metric)}): equivalent {within}."
+    shown = f"{moved} ({interval(policy.alpha, metric['low'], metric['high'], metric)}, p = {p_value(metric)})"
     return f"{shown}: {metric['outcome']}."
 
 
 def movement(metric: Facts) -> str:
     """From what to what, and by how much."""
-    base, head, difference = (plain(metric[key]) for key in ("base", "head", "difference"))
+    base, head, difference = (plain(metric[key], largest(metric)) for key in ("base", "head", "difference"))
     if metric["difference"] == 0:
         return f"stayed at {head}"
     verb = "rose" if metric["difference"] > 0 else "fell"
     return f"{verb} from {base} to {head}, by {difference.removeprefix('-')}"
 
 
-def interval(alpha: float, low: float, high: float) -> str:
+def interval(alpha: float, low: float, high: float, metric: Facts) -> str:
     """An interval of a difference, as head less base."""
-    return f"{100 * (1 - alpha):g}% interval {plain(low)} to {plain(high)}"
+    return f"{100 * (1 - alpha):g}% interval {plain(low, largest(metric))} to {plain(high, largest(metric))}"
+
+
+def largest(metric: Facts) -> float:
+    """The value whose decimals all that is said of a metric has."""
+    return max(abs(metric["base"]), abs(metric["head"]))
 
 
 def p_value(facts: Facts, key: str = "p_value") -> str:

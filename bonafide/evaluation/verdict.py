@@ -101,6 +101,8 @@ def judge(
 def sentence(metric: Metric, split: str, difference: Difference, reference: str, found: str, rule: Rule) -> str:
     """The verdict in one sentence that stands alone."""
     low, high = difference.interval(1 - rule.alpha)
+    beside = max(difference.head, difference.base, key=abs)
+    ours, theirs = plain(difference.head, beside), plain(difference.base, beside)
     reach = "all of it above" if (low if metric.higher_is_better else -high) > rule.margin else "which may be less than"
     inner = f"{100 * (1 - 2 * rule.alpha):g}% interval lies within the margin of {rule.margin:,g} that matters"
     opening, closing = {
@@ -113,7 +115,7 @@ def sentence(metric: Metric, split: str, difference: Difference, reference: str,
         ),
     }[found]
     return (
-        f"{opening}: {metric.words} on {split} is {plain(difference.head)} against {plain(difference.base)}, "
-        f"a difference of {plain(difference.value)} ({100 * (1 - rule.alpha):g}% interval {plain(low)} to "
-        f"{plain(high)}, p {p_value(difference.p_value)}), {closing}."
+        f"{opening}: {metric.words} on {split} is {ours} against {theirs}, "
+        f"a difference of {plain(difference.value, beside)} ({100 * (1 - rule.alpha):g}% interval {plain(low, beside)} "
+        f"to {plain(high, beside)}, p {p_value(difference.p_value)}), {closing}."
     )

@@ -1,4 +1,7 @@
-"""Numbers as people read them; None, for what is not defined, is an en dash."""
+"""Numbers as people read them; None, for what is not defined, is an en dash.
+
+A number that stands beside a larger one, `like` it, has no more decimals than that.
+"""
 
 ABSENT = "\u2013"
 
@@ -8,19 +11,21 @@ def count(value: float | None) -> str:
     return ABSENT if value is None else f"{value:,.0f}"
 
 
-def score(value: float | None) -> str:
+def score(value: float | None, like: float | None = None) -> str:
     """Format a metric with three decimals, so that a column lines up, with fewer where it is large: 0.886, 128,196."""
-    return ABSENT if value is None else f"{value:,.{_decimals(value)}f}".replace("-", "\u2212")
+    return ABSENT if value is None else f"{value:,.{_decimals(value, like)}f}".replace("-", "\u2212")
 
 
-def plain(value: float) -> str:
+def plain(value: float, like: float | None = None) -> str:
     """Format a metric for a sentence, with an ASCII minus: 0.886, -0.012."""
-    return f"{round(value, 3) + 0.0:,.{_decimals(value)}f}"
+    decimals = _decimals(value, like)
+    return f"{round(value, decimals) + 0.0:,.{decimals}f}"
 
 
-def _decimals(value: float) -> int:
-    """Of a number as large as this one: a price is not read to a thousandth."""
-    return 3 if abs(value) < 10 else 1 if abs(value) < 1000 else 0
+def _decimals(value: float, like: float | None) -> int:
+    """Of a number as large as the larger of these: a price is not read to a thousandth."""
+    largest = max(abs(value), abs(like or 0))
+    return 3 if largest < 10 else 1 if largest < 1000 else 0
 
 
 def percent(value: float | None) -> str:
@@ -30,11 +35,11 @@ def percent(value: float | None) -> str:
     return f"{value:.2%}" if 0 < value < 0.01 else f"{value:.1%}"
 
 
-def signed(value: float | None) -> str:
+def signed(value: float | None, like: float | None = None) -> str:
     """Format a difference with its sign, a true minus: +0.061, \u22120.012."""
     if value is None:
         return ABSENT
-    return f"{value:+,.{_decimals(value)}f}".replace("-", "\u2212")
+    return f"{value:+,.{_decimals(value, like)}f}".replace("-", "\u2212")
 
 
 def p_value(value: float | None) -> str:

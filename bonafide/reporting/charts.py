@@ -134,13 +134,14 @@ def ladder(rows: Sequence[tuple[str, float, float, float]], *, label: str, stron
     left, bottom = _names_width([row[0] for row in rows]), len(rows) * ROW + 6.0
     x = linear(marks_at[0], marks_at[-1], left + 8, WIDTH - 58)
     marks = [_baseline(x, marks_at, 0, bottom)]
+    most = max(row[1] for row in rows)
     for index, (name, value, low, high) in enumerate(rows):
         y, colour = index * ROW + 16, 1 if name == strong else 5
         weight = "b" if name == strong else ""
         whisker = line(x(low), y, x(high), y, f"line l{colour}")
         dot = circle(x(value), y, 5, f"f{colour}")
         named = text(0, y + 4, shorten(name, NAMES), weight)
-        shown = text(WIDTH, y + 4, score(value), f"e {weight}".strip())
+        shown = text(WIDTH, y + 4, score(value, most), f"e {weight}".strip())
         marks.append(group(f"{name}: {score(value)} ({score(low)} to {score(high)})", named, whisker, dot, shown))
     return chart(bottom + 20, label, *marks)
 
@@ -240,7 +241,7 @@ def heat_map(
         marks.append(element("text", shorten(name, HEADS), transform=at))
     for i, (name, row) in enumerate(zip(names_y, values, strict=True)):
         down = top + i * max(side, CELL)
-        marks.append(text(0, down + CELL / 2 + 4, shorten(name, left - 10)))
+        marks.append(text(0, down + max(side, CELL) / 2 + 4, shorten(name, left - 10)))
         for j, (other, value) in enumerate(zip(names_x, row, strict=False)):
             depth = f"{0.04 + 0.96 * value / most:.2f}"
             cell = rect(left + j * side, down, side - 1, max(side, CELL) - 1, "f1", fill_opacity=depth)

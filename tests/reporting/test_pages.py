@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from jinja2 import DictLoader, UndefinedError
 
 from bonafide.project.console import printable
-from bonafide.project.numbers import count, p_value, percent, score, signed, tick
+from bonafide.project.numbers import count, p_value, percent, plain, score, signed, tick
 from bonafide.reporting import html
 
 
@@ -62,6 +62,10 @@ def test_the_scripts_that_people_write_are_left_as_they_are(text):
         (signed(-0.0126), "\u22120.013"),
         (p_value(0.0004), "below 0.001"),
         (p_value(0.0321), "0.032"),
+        (score(7.2941, 26.5), "7.3"),
+        (signed(-0.04, 26.5), "\u22120.0"),
+        (plain(7.2941, 26.5), "7.3"),
+        (plain(-0.0004), "0.000"),
         (tick(2000), "2,000"),
         (tick(0.250), "0.25"),
         (tick(1e-5), "1e\u221205"),
