@@ -63,7 +63,7 @@ def systems_ladder(split: Facts, systems: Sequence[Facts], metric: str, label: s
     """Every system's interval, the model, which is the first, last."""
     measured = [(system["words"], split["systems"][system["name"]][metric]) for system in reversed(systems)]
     rungs = [(words, one["value"], one["low"], one["high"]) for words, one in measured if known([one])]
-    return ladder(rungs, label=label, strong=systems[0]["words"])
+    return ladder(rungs, label=label, strong=systems[0]["words"]) if rungs else Markup()
 
 
 def interval_cell(estimates: Sequence[Facts], mark: float) -> Callable[[Facts], Markup]:
