@@ -145,7 +145,7 @@ def go(params: Params) -> tuple[dict[str, Any], dict[str, float]]:
     most = positions(BASE_MODEL, classifier.HEAD, zoo.POSITIONS)
     params = replace(params, tokenize=replace(params.tokenize, max_length=most))
     tokenize(params)
-    metrics = run(training, params, ProcessGroup(exact=params.train.exact), Path("checkpoints"))
+    metrics = run(training, params, ProcessGroup(exact=params.train.exact), Path("checkpoints"), dict)
     splits = {
         split: Split(pq.read_table(VALIDATED / f"{split}.parquet"), ragged.read(TOKENIZED / split)) for split in ROWS
     }
