@@ -67,7 +67,7 @@ def _write(
 
     model, processor = load(MODEL), tokenizer.load(MODEL)
     start = [start_of(model), *processor(prompt, add_special_tokens=False)["input_ids"]]
-    options = {"tokens": tokens, "context": context, "temperature": temperature, "top_p": top_p}
+    options: dict[str, Any] = {"tokens": tokens, "context": context, "temperature": temperature, "top_p": top_p}
     found = sample(model, [start] * len(seeds), seeds=seeds, **options)
     return tuple(prompt + processor.decode(ids, skip_special_tokens=True) for ids in found)
 
