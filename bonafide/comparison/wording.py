@@ -19,7 +19,8 @@ def sentence(metric: Facts, policy: Compare) -> str:
     moved = f"{called} on {policy.split} {movement(metric)}"
     within = f"within the margin of {policy.margin:,g}"
     if metric["outcome"] == "equivalent":
-        inner = interval(2 * policy.alpha, *metric["tost"], metric)
+        low, high = metric["tost"]
+        inner = interval(2 * policy.alpha, low, high, metric)
         return f"{moved} ({inner}, p = {p_value(metric)}): equivalent {within}."
     shown = f"{moved} ({interval(policy.alpha, metric['low'], metric['high'], metric)}, p = {p_value(metric)})"
     return f"{shown}: {metric['outcome']}."
@@ -41,7 +42,7 @@ def interval(alpha: float, low: float, high: float, metric: Facts) -> str:
 
 def largest(metric: Facts) -> float:
     """The value whose decimals all that is said of a metric has."""
-    return max(abs(metric["base"]), abs(metric["head"]))
+    return float(max(abs(metric["base"]), abs(metric["head"])))
 
 
 def p_value(facts: Facts, key: str = "p_value") -> str:
