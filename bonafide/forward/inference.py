@@ -13,7 +13,7 @@ from bonafide.forward.packing import make_batch
 from bonafide.project.arrays import Floats, Ints
 
 BATCH = 128  # texts; sorted by length, so that little of it is padding
-
+TOKENS = 16_384  # of a batch, if it has more than one text: 128 windows of 256 would have 6.6 GB of GPT-2's logits
 
 Collate = Callable[[Any, Ints, Any], Batch]  # examples, rows and a model to a batch, as Network.collate
 
@@ -29,11 +29,21 @@ def predict_all(
     device = next(model.parameters()).device
     order = np.argsort(examples.lengths, kind="stable")
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-        batches = (collate(examples, order[start : start + BATCH], model) for start in range(0, len(order), BATCH))
-        stacked = np.concatenate([view(model, batch) for batch in batches])
+        parts = np.split(order, cuts(examples.lengths[order]))
+        stacked = np.concatenate([view(model, collate(examples, rows, model)) for rows in parts])
     result = np.empty_like(stacked)
     result[order] = stacked
     return result
+
+
+def cuts(lengths: Ints) -> list[int]:
+    """Where to cut examples of ascending lengths, so that none has more than `BATCH` of them or `TOKENS`, padded."""
+    found, first = [], 0
+    for place, length in enumerate(lengths.tolist()):
+        if place - first == BATCH or (place > first and (place - first + 1) * length > TOKENS):
+            found.append(place)
+            first = place
+    return found
 
 
 def load(kind: Any, folder: Path, **options: Any) -> Any:
