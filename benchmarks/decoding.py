@@ -110,7 +110,7 @@ def race(arms: Arms, rounds: int) -> tuple[dict[str, tuple[float, float]], dict[
             written[name] = arm()
             seconds[name].append((time.perf_counter() - began, time.process_time() - used))
     medians = {name: tuple(map(median, zip(*values, strict=True))) for name, values in seconds.items()}
-    return medians, written  # type: ignore[return-value]
+    return medians, written
 
 
 def report(job: str, arms: Arms, rounds: int) -> dict[str, Any]:

@@ -8,14 +8,15 @@ from bonafide.pretrained.dry_run_cache import once
 from bonafide.project.errors import InputError
 
 
-def keep(base: Path, folder: Path, head: str, wanted: int) -> None:
+def keep(base: Path, folder: Path, head: str, wanted: int, key: str = "max_length") -> None:
     """Copy it, settled, and config.json, by which transformers knows its class; not how the model generates.
 
-    Raise InputError where `wanted` tokens of a text are more than the model, with such a head, has positions for.
+    Raise InputError where `wanted` tokens of a text are more than the model, with such a head, has positions for;
+    `key` of tokenize asks for them.
     """
     most = once(f"positions up to {wanted}", base, lambda: _positions(base, head, wanted))
     if wanted > most:
-        raise InputError(f"params.yaml: tokenize.max_length: {wanted} is above the base model's {most} positions")
+        raise InputError(f"params.yaml: tokenize.{key}: {wanted} is above the base model's {most} positions")
     folder.mkdir(parents=True, exist_ok=True)
     for path in sorted(base.iterdir()):
         if "safetensors" not in path.name and path.name != "generation_config.json":

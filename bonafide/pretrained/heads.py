@@ -80,6 +80,23 @@ def missing(model: Any, info: dict[str, Any]) -> list[str]:
     return sorted(key for key in info["missing_keys"] if key.startswith(encoder) and "pooler" not in key)
 
 
+def check_whole(model: Any, info: dict[str, Any]) -> None:
+    """Raise InputError where weights lack, by what transformers says of them."""
+    lacking = missing(model, info)
+    if lacking:
+        kind = model.config.model_type
+        raise InputError(f"base model: not the weights of a {kind}: {len(lacking)} lack, {lacking[0]} first")
+
+
+def pretrained(source: Path, head: str, dropout: float) -> tuple[Any, list[str]]:
+    """A base model with its own head, fp32, and the names of the head's weights that lack and begin at random."""
+    config = read_config(source, head)
+    set_dropout(config, dropout)
+    model, info = build(config, head, source)
+    check_whole(model, info)
+    return model, sorted(info["missing_keys"])
+
+
 def set_dropout(config: Any, dropout: float) -> None:
     """Set every dropout of a config and of those within it.
 

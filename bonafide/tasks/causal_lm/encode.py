@@ -4,7 +4,6 @@ A split's arrays: `input_ids` (tokens,) int32 of all documents, end to end; `off
 `characters` and `bytes` (of UTF-8) of each document's text; and `context` (1,), the tokens of a window.
 """
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from bonafide.pretrained import tokenizer, tokenizer_training
-from bonafide.pretrained.model_files import read_object
+from bonafide.pretrained import base_tokenizer, tokenizer, tokenizer_training
 from bonafide.project.arrays import Arrays, Metrics
-from bonafide.project.errors import InputError
-
-POSITIONS = ("max_position_embeddings", "n_positions")
 
 
 def prepare(base: Path, train: pa.Table, params: Any, folder: Path) -> Any:
@@ -28,7 +23,7 @@ def prepare(base: Path, train: pa.Table, params: Any, folder: Path) -> Any:
     section, processor = params.tokenize, folder / "processor"
     processor.mkdir(parents=True, exist_ok=True)
     if section.vocabulary == "base":
-        keep_base(base, section.context, processor)
+        base_tokenizer.keep(base, processor, "CAUSAL_LM", section.context, "context")
     else:
         texts = train["text"].to_pylist()
         made = (
@@ -38,18 +33,6 @@ def prepare(base: Path, train: pa.Table, params: Any, folder: Path) -> Any:
         )
         tokenizer_training.save(made, processor, section.context)
     return tokenizer.load(processor)
-
-
-def keep_base(base: Path, wanted: int, processor: Path) -> None:
-    """Copy the base model's tokenizer, and config.json, by which transformers knows its class."""
-    config = read_object(base / "config.json")
-    most = min((config[name] for name in POSITIONS if isinstance(config.get(name), int)), default=wanted)
-    if wanted > most:
-        raise InputError(f"params.yaml: tokenize.context: {wanted} is above the base model's {most} positions")
-    for path in sorted(base.iterdir()):
-        if "safetensors" not in path.name:
-            shutil.copyfile(path, processor / path.name)
-    tokenizer.settle(processor)
 
 
 def encode(table: pa.Table, processor: Any, params: Any) -> tuple[Arrays, Metrics]:

@@ -16,7 +16,6 @@ from bonafide.forward.token_losses import cross_entropy as loss
 from bonafide.pretrained import heads, tokenizer
 from bonafide.pretrained.model_files import is_there
 from bonafide.project.arrays import Floats, Metrics
-from bonafide.project.errors import InputError
 from bonafide.project.paths import BASE_MODEL, TOKENIZED
 from bonafide.tasks.causal_lm.model import collate, outputs, stock
 from bonafide.tasks.causal_lm.params import Architecture
@@ -55,22 +54,9 @@ def validation_metrics(windows: Windows, sums: Floats) -> Metrics:
 def build(params: Any) -> Any:
     """The base model, or one of random weights, fp32."""
     if is_there(BASE_MODEL):
-        return go_on(BASE_MODEL, params.train.dropout)
+        return heads.pretrained(BASE_MODEL, HEAD, params.train.dropout)[0]
     processor, [context] = tokenizer.load(TOKENIZED / "processor"), ragged.read(TOKENIZED / "train")["context"].tolist()
     return begin(params.train.architecture, processor, context, params.train.dropout)
-
-
-def go_on(source: Path, dropout: float) -> Any:
-    """The base model with its head."""
-    config = heads.read_config(source, HEAD)
-    heads.set_dropout(config, dropout)
-    model, info = heads.build(config, HEAD, source)
-    lacking = heads.missing(model, info)
-    if lacking:
-        raise InputError(
-            f"base model: not the weights of a {config.model_type}: {len(lacking)} lack, {lacking[0]} first"
-        )
-    return model
 
 
 def begin(architecture: Architecture, processor: Any, context: int, dropout: float) -> Any:

@@ -15,7 +15,6 @@ from bonafide.forward.packing import try_packing as enable
 from bonafide.pretrained import heads
 from bonafide.pretrained.padding import separate
 from bonafide.project.arrays import Floats, Metrics
-from bonafide.project.errors import InputError
 from bonafide.project.paths import BASE_MODEL, TOKENIZED
 from bonafide.tasks.classification.model import HEAD, probe, stock
 from bonafide.tasks.classification.model import probabilities as outputs
@@ -84,9 +83,5 @@ def build_model(source: Path, labels: Sequence[str], dropout: float) -> Any:
     if config.problem_type not in (None, "single_label_classification"):
         config.problem_type = "single_label_classification"
     model, info = heads.build(config, HEAD, **heads.fresh(config, HEAD, source))
-    lacking = heads.missing(model, info)
-    if lacking:
-        raise InputError(
-            f"base model: not the weights of a {config.model_type}: {len(lacking)} lack, {lacking[0]} first"
-        )
+    heads.check_whole(model, info)
     return model

@@ -13,7 +13,6 @@ from bonafide.pretrained import heads, tokenizer
 from bonafide.pretrained.model_files import is_there
 from bonafide.project.arrays import Floats, Metrics
 from bonafide.project.console import say
-from bonafide.project.errors import InputError
 from bonafide.project.paths import BASE_MODEL, TOKENIZED
 from bonafide.tasks.masked_lm.model import collate, outputs, stock
 from bonafide.training.fit import fit
@@ -74,16 +73,9 @@ def build(params: Any) -> Any:
 
 def go_on(source: Path, dropout: float) -> Any:
     """The base model with its masked language model's head, or a fresh one whose last weights are the embeddings'."""
-    config = heads.read_config(source, HEAD)
-    heads.set_dropout(config, dropout)
-    model, info = heads.build(config, HEAD, source)
-    lacking = heads.missing(model, info)
-    if lacking:
-        raise InputError(
-            f"base model: not the weights of a {config.model_type}: {len(lacking)} lack, {lacking[0]} first"
-        )
-    if info["missing_keys"]:
-        say(f"train: the base model has no head for hidden tokens: {len(info['missing_keys'])} tensors begin at random")
+    model, fresh = heads.pretrained(source, HEAD, dropout)
+    if fresh:
+        say(f"train: the base model has no head for hidden tokens: {len(fresh)} tensors begin at random")
     keep_pooler(model, source)
     return model
 

@@ -66,7 +66,8 @@ def build(params: Any) -> Any:
     new = params.train.architecture
     if is_there(BASE_MODEL) != (new is None):
         raise InputError("models/base: not what params.yaml says of train.architecture: run dvc repro")
-    model = from_nothing(new, len(processor), params.train.dropout) if new else pretrained(params.train.dropout)
+    dropout = params.train.dropout
+    model = from_nothing(new, len(processor), dropout) if new else heads.pretrained(BASE_MODEL, HEAD, dropout)[0]
     before, behind = frame(processor)
     if behind is not None:
         model.config.decoder_start_token_id = behind
@@ -129,19 +130,6 @@ def from_nothing(sizes: Any, vocabulary: int, dropout: float) -> Any:
     )
     heads.set_dropout(config, dropout)
     return MarianMTModel(config)
-
-
-def pretrained(dropout: float) -> Any:
-    """The base model; raise InputError where weights lack."""
-    config = heads.read_config(BASE_MODEL, HEAD)
-    heads.set_dropout(config, dropout)
-    model, info = heads.build(config, HEAD, BASE_MODEL)
-    lacking = heads.missing(model, info)
-    if lacking:
-        raise InputError(
-            f"base model: not the weights of a {config.model_type}: {len(lacking)} lack, {lacking[0]} first"
-        )
-    return model
 
 
 def choose_length_penalty(params: Any) -> Metrics:

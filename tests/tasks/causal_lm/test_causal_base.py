@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 import transformers
 
+from bonafide.pretrained import heads
 from bonafide.project.errors import InputError
 from bonafide.tasks.causal_lm import base, encode, train
 from bonafide.tasks.causal_lm import model as own
@@ -28,7 +29,7 @@ def test_a_base_model_is_taken_as_it_is(folder, tmp_path):
     base.check(folder)
     kept = encode.prepare(folder, pa.table({"text": lines(5)}), params(), tmp_path / "tokenized")
     examples = arrays(lines(10), kept, end=True)
-    model = train.go_on(folder, dropout=0.5).eval()
+    model = heads.pretrained(folder, train.HEAD, 0.5)[0].eval()
     own.enable(model)
     assert own.predict(model, examples).tolist() == own.predict(own.load(folder), examples).tolist()
 
