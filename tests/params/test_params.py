@@ -70,6 +70,9 @@ def test_every_recipe_is_complete(recipe):
         ("seed: 1 ", "seed: -1 ", ["seed"]),
         ("sharding: none", "sharding: half", ["train.sharding"]),
         ("sharding: none", "sharding: full", ["train", "sharding: full", "exact"]),
+        ("betas: [0.9, 0.999]", "betas: [0.9, 1.0]", ["train.betas.1"]),
+        ("betas: [0.9, 0.999]", "betas: [0.9]", ["train.betas"]),
+        ("schedule: linear", "schedule: step", ["train.schedule"]),
         (
             "  margin: 0.01                   # smallest difference that matters; one",
             "  margin: 0  # one",
@@ -84,6 +87,13 @@ def test_a_bad_value_is_named_by_its_key(old, new, names):
     line = refusal(TEXT.replace(old, new, 1))
     assert all(name in line for name in names)
     assert not Path("planted").exists()
+
+
+def test_muon_is_refused_where_no_process_has_a_whole_matrix():
+    text = TEXT.replace("optimizer: adamw", "optimizer: muon").replace("sharding: none", "sharding: full")
+    assert "optimizer: muon needs whole matrices; set sharding to none" in refusal(
+        text.replace("exact: true", "exact: false")
+    )
 
 
 @pytest.mark.parametrize(
