@@ -18,7 +18,7 @@ from tests.tiny_networks import KINDS, build_examples, build_network, task_of, t
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 APART = {"t5": "padded rows depend on the longest text"}
-FAST = ("marian", "gpt2", "qwen3", "bert, next sentence")
+FAST = ("marian", "gpt2", "bert, next sentence")
 WALKED = [pytest.param(kind, marks=[] if kind in FAST else pytest.mark.slow) for kind in KINDS]
 
 
