@@ -1,7 +1,7 @@
 """One training run of a translator or language model in a process of its own: the engine, or a peer on the same work.
 
 An arm trains on the tokenized train split of a project in which `dvc repro tokenize` was run, by that project's recipe.
-All arms have the same rows, batch size, schedule and number of steps; but for nanoGPT's and the essay's, which have
+All arms have the same rows, batch size, warmup to a constant rate and number of steps; but for nanoGPT's and the essay's, which have
 their own, also the same model. What is timed is whole batches of real tokens, padding not counted.
 """
 
@@ -32,8 +32,6 @@ from bonafide.project import environment
 from bonafide.project.paths import TOKENIZED
 from bonafide.protocol import Train, load
 from bonafide.training.fit import build_engine
-
-IGNORED = -100  # of targets, by torch's convention
 
 
 @dataclass(frozen=True)
@@ -111,9 +109,11 @@ def measure(spec: Spec) -> Figures:
 
 def engine(job: Job, **changes: Any) -> None:
     """The engine as the recipe has it, but for `changes` of its train section."""
-    epochs = -(-job.steps // -(-len(job.given) // job.recipe.batch_size))
+    epoch = -(-len(job.task.at_epoch(job.given, job.seed, 1)) // job.recipe.batch_size)
+    epochs = -(-job.steps // epoch)
+    schedule = {"schedule": "constant", "warmup_ratio": job.warmup / (epochs * epoch)}
     given: Any = job.params
-    params = replace(given, seed=job.seed, train=replace(job.recipe, epochs=epochs, **changes))
+    params = replace(given, seed=job.seed, train=replace(job.recipe, epochs=epochs, **schedule, **changes))
     loss = partial(cross_entropy, smoothing=job.recipe.label_smoothing) if translates(job) else job.task.loss
     task: Any = SimpleNamespace(**vars(job.task) | {"loss": loss})
     timer: Any = lambda _: nullcontext()  # noqa: E731
@@ -141,6 +141,7 @@ def trainer(job: Job, *, bf16: bool) -> None:
         "optim": "adamw_torch_fused",
         "adam_beta1": job.recipe.betas[0],
         "adam_beta2": job.recipe.betas[1],
+        "lr_scheduler_type": "constant_with_warmup",
         "logging_nan_inf_filter": False,
         "bf16": bf16,
         "label_smoothing_factor": job.recipe.label_smoothing if translates(job) else 0.0,
@@ -163,7 +164,7 @@ def examples(job: Job) -> tuple[list[Example], Callable[[list[Example]], Any]]:
         )
         rows = [{"input_ids": a.tolist(), "labels": b.tolist()} for a, b in zip(sources, targets, strict=True)]
         return rows, counted(job, DataCollatorForSeq2Seq(job.processor, job.model))
-    masked = hasattr(job.given, "targets")
+    masked = job.processor.mask_token is not None
     if masked:  # run_mlm --line_by_line: a text a row
         texts = np.split(whole_texts(job.given), job.given.offsets[1:-1])
     else:  # run_clm: all documents in a row, cut into blocks
@@ -175,7 +176,7 @@ def examples(job: Job) -> tuple[list[Example], Callable[[list[Example]], Any]]:
 
 def whole_texts(texts: Any) -> Any:
     """The ids of masked texts with what is hidden in its place."""
-    return np.where(texts.targets == IGNORED, texts.input_ids, texts.targets)
+    return np.where(texts.targets < 0, texts.input_ids, texts.targets)
 
 
 def counted(job: Job, collate: Any) -> Callable[[list[Example]], Any]:

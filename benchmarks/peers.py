@@ -47,7 +47,6 @@ def fit(job: Job, trainer_class: Any, arguments_class: Any, extra: dict[str, Any
             per_device_train_batch_size=job.recipe.batch_size,
             max_steps=job.steps,
             learning_rate=job.recipe.learning_rate,
-            lr_scheduler_type="linear",
             warmup_steps=job.warmup,
             weight_decay=job.recipe.weight_decay,
             max_grad_norm=job.recipe.max_grad_norm,
@@ -56,7 +55,7 @@ def fit(job: Job, trainer_class: Any, arguments_class: Any, extra: dict[str, Any
             save_strategy="no",
             report_to=[],
             disable_tqdm=True,
-            **extra,
+            **{"lr_scheduler_type": "linear"} | extra,
         )
         running = Measured(args=arguments, callbacks=[Clock()], **parts)
         running.remove_callback(PrinterCallback)
