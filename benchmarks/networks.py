@@ -1,8 +1,8 @@
 """One training run of a translator or language model in a process of its own: the engine, or a peer on the same work.
 
 An arm trains on the tokenized train split of a project in which `dvc repro tokenize` was run, by that project's recipe.
-All arms have the same rows, batch size, warmup to a constant rate and number of steps; but for nanoGPT's and the essay's, which have
-their own, also the same model. What is timed is whole batches of real tokens, padding not counted.
+All arms have the same rows, batch size, warmup to a constant rate and number of steps; but for nanoGPT's and the
+essay's, which have their own, also the same model. What is timed is whole batches of real tokens, without padding.
 """
 
 import contextlib
