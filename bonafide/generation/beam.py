@@ -55,7 +55,7 @@ def search(
     """All finished hypotheses of each source (token ids with their end token), `beams` of them or more.
 
     `max_new(tokens of a source)` is the most tokens to write, the end included. Sources go through `batch` at a time,
-    by length; on a CPU with oneDNN a source's hypotheses have the same bits alone and in any batch.
+    by length; a source's hypotheses have the same bits alone and in any batch, as far as `packed_weights` gives that.
     """
     found: list[list[Hypothesis]] = [[] for _ in sources]
     with decoding(model, BEAMS):
@@ -163,7 +163,7 @@ def continuations(
 def largest(x: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """`topk` of each row of x (n, m), descending: by blocks, for only the `count` of largest maxima can hold any.
 
-    1.1 ms for 64 x 32,000 with `log_softmax`, where torch's takes 1.9 by itself.
+    1.1 ms instead of 1.5 for 64 x 32,000 with `log_softmax`, 4.0 instead of 7.7 for 256 (2 cores of Zen 4).
     """
     width = next(width for width in range(64, 0, -1) if x.shape[1] % width == 0)
     blocks = x.unflatten(1, (-1, width))  # type: ignore[no-untyped-call]
