@@ -5,8 +5,8 @@
 `--model` is a trained translator and `--sources` its tokenized test split, as the translation recipe leaves them. Arms
 take turns. Ours is in fp32. `generate` gets sources sorted by length, each batch the longest limit of its sources, and
 is timed in fp32, in bf16 under autocast and with bf16 weights, in four sizes of batch. Bar: beam 4 and greedy search
-twice as fast as the best of all these by the clock; the ratio to the best in fp32 is told beside it. Sampling has random
-weights (Llama, 6 layers of 384, 65 characters, 8 texts of 250) and no bar.
+twice as fast as the best of all these by the clock; the ratio to the best in fp32 is told beside it. Sampling has
+random weights (Llama, 6 layers of 384, 65 characters, 8 texts of 250) and no bar.
 """
 
 import argparse

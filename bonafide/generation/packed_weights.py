@@ -1,8 +1,9 @@
 """Products with weights in oneDNN's own layout: faster on the CPU, and of the same bits whatever the number of rows.
 
-256 rows by 512 x 8,000 take 4.6 ms in fp32, where torch's own product (MKL) takes 11.3 (2 cores of Zen 4). From 2 rows on
-a row's bits depend on no other row there, which tests/generation tries out, so that a text is written the same alone and
-among others; other processors were not tried. bf16 would take two thirds of a search's time and change 5 % of its texts.
+256 rows by 512 x 8,000 take 4.6 ms in fp32, where torch's own product (MKL) takes 11.3 (2 cores of Zen 4). From 2 rows
+on a row's bits depend on no other row there, as tests/generation tries out, so that a text is written the same alone
+and among others; other processors were not tried. bf16 would take two thirds of a search's time, and 5 % of texts
+would differ.
 """
 
 from collections.abc import Iterator
