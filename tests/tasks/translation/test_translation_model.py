@@ -53,7 +53,7 @@ def test_a_fresh_model_guesses_and_drops_no_attention():
         loss = cross_entropy(found(**batch.inputs), batch).sum() / sum(batch.counts)
     assert float(loss) == pytest.approx(math.log(found.config.vocab_size), rel=0.01)
     assert found.config.attention_dropout == 0
-    assert found.config.dropout == found.config.activation_dropout == 0.1
+    assert found.config.dropout == found.config.activation_dropout == 0.3  # of the recipe
 
 
 def test_a_smoothed_loss_is_that_of_a_target_shared_with_all_tokens():
