@@ -1,6 +1,5 @@
 """One training run of a translator or language model in a process of its own: the engine, or a peer on the same work.
 
-An arm trains on the tokenized train split of a project in which `dvc repro tokenize` was run, by that project's recipe.
 All arms have the same rows, batch size, warmup to a constant rate and number of steps; but for nanoGPT's and the
 essay's, which have their own, also the same model. What is timed is whole batches of real tokens, without padding.
 """
@@ -8,11 +7,10 @@ essay's, which have their own, also the same model. What is timed is whole batch
 import contextlib
 import runpy
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,74 +21,17 @@ from torch import nn
 from benchmarks import peers
 from benchmarks.job import Example, Figures, Meter
 from benchmarks.measured import peak_mb
+from benchmarks.network_job import Job, Spec
 from bonafide.engine.process_group import ProcessGroup
 from bonafide.forward.token_losses import cross_entropy
 from bonafide.params.load import load_params
-from bonafide.params.sections import Params
 from bonafide.pretrained import tokenizer
 from bonafide.project import environment
 from bonafide.project.paths import TOKENIZED
 from bonafide.protocol import Train, load
 from bonafide.training.fit import build_engine
 
-
-@dataclass(frozen=True)
-class Spec:
-    """What the parent process asks for."""
-
-    arm: str
-    data: Path
-    """A project in which tokenize was run."""
-    steps: int
-    """Optimiser steps, the untimed first ones included."""
-    warmup: int = 4
-    """Steps before the clock starts."""
-    seed: int = 1
-    nanogpt: Path | None = None
-    """A checkout of nanoGPT."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """What an arm trains on; `recipe`, `steps`, `warmup`, `seed` and `device` are what benchmarks.peers.fit reads."""
-
-    params: Params
-    task: Any
-    """The task's `train` module."""
-    model: Any
-    """With random weights."""
-    processor: Any
-    given: Any
-    """The train split."""
-    spec: Spec
-    meter: Meter
-    device: str = "cpu"
-
-    @property
-    def recipe(self) -> Any:
-        """The train section."""
-        return self.params.train
-
-    @property
-    def steps(self) -> int:
-        """Of the optimiser."""
-        return self.spec.steps
-
-    @property
-    def seed(self) -> int:
-        """Of order and dropout."""
-        return self.spec.seed
-
-    @property
-    def warmup(self) -> int:
-        """Steps of rising learning rate."""
-        return max(1, round(self.steps * float(self.recipe.warmup_ratio)))
-
-    def batches(self, count: int) -> Iterator[Any]:
-        """Rows of each batch, of `count`: shuffled, epoch after epoch, `steps` in all."""
-        rng, size = np.random.default_rng(self.seed), self.recipe.batch_size
-        order = np.concatenate([rng.permutation(count) for _ in range(-(-self.steps * size // count))])
-        return iter(np.split(order[: self.steps * size], self.steps))
+__all__ = ["ARMS", "Spec", "measure"]
 
 
 def measure(spec: Spec) -> Figures:

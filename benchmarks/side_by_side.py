@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.training import WARMUP, Figures, Round, median, turns
+from benchmarks.turns import WARMUP, Figures, Round, median, turns
 
 JUDGED = "exact"
 

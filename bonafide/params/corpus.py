@@ -1,4 +1,4 @@
-"""The validate section of the tasks that learn from texts alone."""
+"""The sections of params.yaml that the tasks share which learn from texts alone."""
 
 from typing import Annotated, Literal
 
@@ -9,6 +9,16 @@ from bonafide.params.pins import typed
 from bonafide.params.sections import Count
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+@typed
+class Task(sections.Task):
+    """Texts, and nothing else."""
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """A text."""
+        return {"text": "text"}
 
 
 @typed

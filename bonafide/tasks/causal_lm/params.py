@@ -5,23 +5,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from bonafide.params import sections
-from bonafide.params.corpus import Validate
+from bonafide.params.corpus import Task, Validate
 from bonafide.params.pins import typed
 from bonafide.params.training import Recipe
 
 __all__ = ["Evaluate", "Task", "Tokenize", "Train", "Validate"]
 
 SPELLED = ("task", "")  # no value is taken as it is spelled
-
-
-@typed
-class Task(sections.Task):
-    """Texts, and nothing else."""
-
-    @property
-    def columns(self) -> dict[str, str]:
-        """A text."""
-        return {"text": "text"}
 
 
 @typed

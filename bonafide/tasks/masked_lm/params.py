@@ -4,8 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from bonafide.params import sections
-from bonafide.params.corpus import Share, Validate
+from bonafide.params.corpus import Share, Task, Validate
 from bonafide.params.pins import typed
 from bonafide.params.sections import Evaluate
 from bonafide.params.training import Recipe
@@ -15,16 +14,6 @@ __all__ = ["Evaluate", "Task", "Tokenize", "Train", "Validate"]
 SPELLED = ("task", "")  # no value is taken as it is spelled
 
 Part = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
-
-
-@typed
-class Task(sections.Task):
-    """Texts, and nothing else."""
-
-    @property
-    def columns(self) -> dict[str, str]:
-        """A text."""
-        return {"text": "text"}
 
 
 @typed

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bonafide.datasets.masked_texts import FIELDS
+from bonafide.evaluation.statistics import ratio
 from bonafide.project.arrays import Floats
 from bonafide.protocol import Facts, Metric, Outputs, Targets
 
@@ -49,9 +50,3 @@ def metrics(sums: Floats, settings: Facts) -> dict[str, Floats]:  # noqa: ARG001
         "token_accuracy": ratio(hits, masked),
         "next_accuracy": ratio(next_hits, next_pairs),
     }
-
-
-def ratio(part: Floats, whole: Floats) -> Floats:
-    """Their quotient, NaN where the whole is 0."""
-    found: Floats = np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
-    return found
