@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from bonafide.pretrained.tokenizer import load
 from bonafide.pretrained.tokenizer_training import RESERVED, save, train_bpe, train_characters
 from bonafide.project.errors import InputError
 
+ROOT = Path(__file__).parents[2]
 TEXTS = [
     "Tom went to the market, and so did Mary.",
     "It's 3:30 (half past three).",
@@ -29,7 +31,8 @@ SCRIPT = (
 
 
 def bytes_of(**environment: str) -> str:
-    done = subprocess.run([sys.executable, "-c", SCRIPT], env=os.environ | environment, capture_output=True, check=True)
+    command, env = [sys.executable, "-c", SCRIPT], os.environ | environment
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, check=True)
     return hashlib.sha256(done.stdout).hexdigest()
 
 
