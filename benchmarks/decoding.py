@@ -70,8 +70,8 @@ def translation_arms(model: Any, sources: Ids, beams: int) -> Arms:
     low = copy.deepcopy(model).bfloat16()
 
     def ours() -> Ids:
-        options: Any = {"beams": beams, "length_penalty": 1.0, "max_new": limit, "batch": BATCH}
-        return [hypothesis.tokens for hypothesis in beam.translate(model, sources, **options)]
+        found = beam.search(model, sources, beams=beams, max_new=limit, batch=BATCH)
+        return [beam.best(hypotheses, 1.0).tokens for hypotheses in found]
 
     arms: Arms = {"ours": ours}
     for batch in (8, 16, 32, 64):

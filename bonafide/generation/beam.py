@@ -30,20 +30,6 @@ class Hypothesis(NamedTuple):
         return self.log_probability / (len(self.tokens) + self.ended) ** length_penalty  # type: ignore[no-any-return]
 
 
-def translate(
-    model: Any,
-    sources: Sequence[Sequence[int]],
-    *,
-    beams: int,
-    length_penalty: float,
-    max_new: Callable[[int], int],
-    batch: int,
-) -> list[Hypothesis]:
-    """The best hypothesis of each source; arguments as of `search`."""
-    found = search(model, sources, beams=beams, max_new=max_new, batch=batch)
-    return [best(hypotheses, length_penalty) for hypotheses in found]
-
-
 def best(hypotheses: Sequence[Hypothesis], length_penalty: float) -> Hypothesis:
     """The one of highest score; of equals the first found."""
     return max(hypotheses, key=lambda hypothesis: hypothesis.score(length_penalty))

@@ -80,7 +80,8 @@ def stock(model, source, most, beams, length_penalty):
 def test_tokens_are_those_of_generate(name, beams):
     model, sources = build(name), random_sources(np.random.default_rng(0), 7)
 
-    found = beam.translate(model, sources, beams=beams, length_penalty=1.0, max_new=lambda n: 3 + n, batch=3)
+    searched = beam.search(model, sources, beams=beams, max_new=lambda n: 3 + n, batch=3)
+    found = [beam.best(hypotheses, 1.0) for hypotheses in searched]
 
     expected = [stock(model, source, 3 + len(source), beams, 1.0) for source in sources]
     assert [hypothesis.tokens for hypothesis in found] == expected
@@ -179,7 +180,7 @@ def test_model_is_left_as_it_was():
     model.set_attn_implementation("eager")
     before = model.model.encoder.layers[0].fc1.forward
 
-    beam.translate(model, [[5, END]], beams=2, length_penalty=1.0, max_new=lambda _: 3, batch=1)
+    beam.search(model, [[5, END]], beams=2, max_new=lambda _: 3, batch=1)
 
     assert model.config._attn_implementation == "eager"
     assert model.model.encoder.layers[0].fc1.forward == before
