@@ -71,8 +71,9 @@ class Delivery:
             return False
         kept = now.data.tags.keys() - {PROCESS} if self.record.past else set()
         tags = [RunTag(key, value) for key, value in self.record.tags.items() if key not in kept]
-        self.client.update_run(run.info.run_id, status="RUNNING")
+        # signed before it is RUNNING: with its last writer's name, who is gone, others would end it
         log_in_batches(self.client, run.info.run_id, tags=[*tags, *self._sign()])
+        self.client.update_run(run.info.run_id, status="RUNNING")
         return True
 
     def send_points(self) -> None:

@@ -151,11 +151,22 @@ def log_in_batches(
 
 
 def mark_killed(client: MlflowClient, experiment: str) -> None:
-    """End the runs whose process is gone: `kill -9` leaves them RUNNING for ever."""
-    for run in client.search_runs([experiment], "attributes.status = 'RUNNING'"):
-        process = run.data.tags.get(PROCESS)
-        if process and (is_gone(process) or _is_silent(run, process)):
-            client.set_terminated(run.info.run_id, "KILLED")
+    """End the runs whose process is gone: `kill -9` leaves them RUNNING for ever.
+
+    The process may have ended its run and then itself since MLflow was asked, so a run is looked at again once its
+    process is known to be gone: nobody else ends it.
+    """
+    for listed in client.search_runs([experiment], "attributes.status = 'RUNNING'"):
+        if _is_orphan(listed):
+            run = client.get_run(listed.info.run_id)
+            if run.info.status == "RUNNING" and _is_orphan(run):
+                client.set_terminated(run.info.run_id, "KILLED")
+
+
+def _is_orphan(run: Run) -> bool:
+    """Whether nobody writes the run any more."""
+    process = run.data.tags.get(PROCESS)
+    return bool(process) and (is_gone(process) or _is_silent(run, process))
 
 
 def _is_silent(run: Run, process: str) -> bool:

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from bonafide.tracking import origin, spool, stage_run
 from bonafide.tracking.delivery import Delivery
 from bonafide.tracking.record import Record, complete, now
 from bonafide.tracking.stage_run import StageRun
-from bonafide.tracking.store import connect
+from bonafide.tracking.store import connect, mark_killed
 from bonafide.tracking.tracker import Tracker
 
 
@@ -123,6 +125,53 @@ def test_a_run_whose_process_is_gone_is_marked_killed(store):
     Delivery(record("report", "k3", "p3"))
     by_stage = {r.data.tags["bonafide.stage"]: r.info.status for r in children(store)}
     assert by_stage == {"train": "KILLED", "evaluate": "RUNNING", "report": "RUNNING"}
+
+
+@contextmanager
+def another_process() -> Iterator[subprocess.Popen[bytes]]:
+    """One that is alive within the block and gone after `communicate`."""
+    with subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE) as process:
+        yield process
+
+
+def test_a_run_that_ends_while_orphans_are_looked_for_stays_finished(store):
+    with another_process() as child:
+        delivery = Delivery(twin(process_id(child.pid), status="FINISHED", ended=now()))
+
+        class Slow(MlflowClient):
+            """Between its answer and what is made of it the run and its process end."""
+
+            def search_runs(self, *arguments, **options):
+                answer = super().search_runs(*arguments, **options)
+                delivery.finish()
+                child.communicate()
+                return answer
+
+        assert {run.info.status for run in (*pipelines(store), *children(store))} == {"RUNNING"}
+        mark_killed(Slow(os.environ["MLFLOW_TRACKING_URI"]), delivery.experiment)
+    assert {run.info.status for run in (*pipelines(store), *children(store))} == {"FINISHED"}
+
+
+def test_a_reopened_run_is_nobody_s_orphan(store, monkeypatch):
+    """Its last writer, an earlier stage, is gone; another pipeline looks for orphans after each of our requests."""
+    with another_process() as child:
+        finish(twin(process_id(child.pid)))
+        child.communicate()
+    experiment = store.get_experiment_by_name("test").experiment_id
+    for name in ("update_run", "log_batch", "set_tag"):
+        call = getattr(MlflowClient, name)
+
+        def watched(self, *arguments, call=call, **options):
+            call(self, *arguments, **options)
+            mark_killed(store, experiment)
+
+        monkeypatch.setattr(MlflowClient, name, watched)
+    killed = []
+    terminate = MlflowClient.set_terminated
+    monkeypatch.setattr(MlflowClient, "set_terminated", lambda *given, **_: killed.append(given) or terminate(*given))
+    Delivery(record("evaluate", "k2", keys={"train": "k1"}))
+    assert killed == []
+    assert [run.info.status for run in pipelines(store)] == ["RUNNING"]
 
 
 def test_a_process_name_is_not_shared_by_a_later_process():
