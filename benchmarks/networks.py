@@ -198,6 +198,8 @@ def nanogpt(job: Job, *, bf16: bool = False) -> None:
 ARMS: dict[str, Callable[[Job], None]] = {
     "exact": engine,
     "exact-fp32": partial(engine, precision="fp32"),
+    "exact-adamw": partial(engine, optimizer="adamw"),
+    "exact-adamw-fp32": partial(engine, optimizer="adamw", precision="fp32"),
     "trainer": partial(trainer, bf16=False),
     "trainer-bf16": partial(trainer, bf16=True),
     "essay": essay,

@@ -16,4 +16,4 @@ ARMS = ("exact", "exact-fp32", "trainer", "trainer-bf16", "essay")
 BARS = {"trainer-bf16": 2.0, "essay": 3.0}
 
 if __name__ == "__main__":
-    sys.exit(main(__doc__, ARMS, BARS))
+    sys.exit(main(__doc__, ARMS, BARS, "exact"))
