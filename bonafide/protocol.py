@@ -144,7 +144,7 @@ class Score(Protocol):
     """Our column of the truth."""
 
     def settings(self, params: Any) -> Facts:
-        """What the functions below have to know, from params.yaml."""
+        """What the functions below have to know, from params.yaml and data/tokenized; what differs is not compared."""
 
     def comparable(self, outputs: Outputs, settings: Facts) -> tuple[Outputs, Facts]:
         """Both in a form that two revisions share: of equal settings in another order the same."""

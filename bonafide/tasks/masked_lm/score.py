@@ -4,6 +4,9 @@ Outputs are (n,) of FIELDS: of a document the nats of its hidden tokens, how man
 first guess; and of its pairs of parts how many were told right, and how many there are.
 """
 
+import hashlib
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +14,8 @@ import numpy as np
 from bonafide.datasets.masked_texts import FIELDS
 from bonafide.evaluation.statistics import ratio
 from bonafide.project.arrays import Floats
+from bonafide.project.files import read_json
+from bonafide.project.paths import TOKENIZED
 from bonafide.protocol import Facts, Metric, Outputs, Targets
 
 METRICS = (
@@ -22,14 +27,28 @@ RATE = None
 TARGET = "text"
 
 
-def settings(params: Any) -> Facts:  # noqa: ARG001
-    """None."""
-    return {}
+def settings(params: Any) -> Facts:
+    """What a token is and how many are hidden: nats a token of one vocabulary say nothing of those of another.
+
+    Of a base model's the MD5 of its tokens; those that are made of train follow it and are compared as of one kind.
+    """
+    tokenize = params.tokenize
+    if tokenize.vocabulary == "base":
+        vocabulary = f"of a base model, {vocabulary_md5(TOKENIZED / 'processor/tokenizer.json')}"
+    else:
+        vocabulary = tokenize.vocabulary + f" of {tokenize.vocabulary_size:,}" * (tokenize.vocabulary == "bpe")
+    return {"vocabulary": vocabulary, "share of hidden tokens": tokenize.evaluated}
 
 
 def comparable(outputs: Outputs, settings: Facts) -> tuple[Outputs, Facts]:
     """As they are."""
     return outputs, settings
+
+
+def vocabulary_md5(path: Path) -> str:
+    """Of a tokenizer's tokens with their ids or weights, whatever else its file says."""
+    vocabulary = read_json(path)["model"]["vocab"]
+    return hashlib.md5(json.dumps(vocabulary, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
 
 
 def row_sums(targets: Targets, outputs: Outputs, settings: Facts) -> Floats:  # noqa: ARG001

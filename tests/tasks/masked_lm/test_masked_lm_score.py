@@ -1,9 +1,13 @@
 """The score of a masked language model, and what it has to beat."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from bonafide.datasets.masked_texts import FIELDS
+from bonafide.project.files import write_json
+from bonafide.project.paths import TOKENIZED
 from bonafide.protocol import Split
 from bonafide.tasks.masked_lm import baselines, score
 
@@ -27,6 +31,21 @@ def test_metrics_are_of_sums_over_documents():
 def test_what_are_no_sums_is_refused(found):
     with pytest.raises(ValueError, match="no sums"):
         score.row_sums(None, found, {})
+
+
+def settings(vocabulary="base", evaluated=0.15):
+    tokenize = SimpleNamespace(vocabulary=vocabulary, vocabulary_size=8000, evaluated=evaluated)
+    return score.settings(SimpleNamespace(tokenize=tokenize))
+
+
+def test_what_a_token_is_and_how_many_are_hidden_are_compared_with_like_alone():
+    assert settings("characters") == settings("characters") != settings("bpe")
+    assert settings("characters") != settings("characters", evaluated=0.3)
+    found = []
+    for ids in ({"a": 0, "b": 1}, {"b": 1, "a": 0}, {"a": 1, "b": 0}):
+        write_json(TOKENIZED / "processor/tokenizer.json", {"model": {"vocab": ids}, "padding": len(found)})
+        found.append(settings())
+    assert found[0] == found[1] != found[2]
 
 
 VOCABULARY = 6
