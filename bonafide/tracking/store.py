@@ -165,7 +165,7 @@ def mark_killed(client: MlflowClient, experiment: str) -> None:
 
 def _is_orphan(run: Run) -> bool:
     """Whether nobody writes the run any more."""
-    process = run.data.tags.get(PROCESS)
+    process = run.data.tags.get(PROCESS, "")
     return bool(process) and (is_gone(process) or _is_silent(run, process))
 
 
