@@ -14,6 +14,7 @@ ifeq ($(origin RECIPE),command line)
 	rm -rf $(COPY) && mkdir -p $(COPY)
 	git ls-files -z --cached --others --exclude-standard | tar -c --null -T - | tar -x -C $(COPY)
 	cp recipes/$(RECIPE).yaml $(COPY)/params.yaml
+	$(if $(SMALL),python -m dev.smoke $(RECIPE) $(COPY)/params.yaml)
 	cache="$$(dvc cache dir)" && cd $(COPY) && git init -q && { test -d .dvc || dvc init -q; } \
 	  && dvc cache dir --local --quiet "$$cache" && BONAFIDE_ROOT="$(CURDIR)" dvc repro
 	@echo
@@ -29,10 +30,10 @@ endif
 
 # A recipe runs in a copy of the working tree, which it does not change, with the repository's cache and runs.
 RECIPES = $(basename $(notdir $(wildcard recipes/*.yaml)))
-COPY = .bonafide/recipes/$(RECIPE)
+COPY = .bonafide/$(if $(SMALL),smoke,recipes)/$(RECIPE)
 
-smoke:                  ## the whole pipeline on a small sample, some 90 s
-	$(MAKE) repro RECIPE=smoke
+smoke:                  ## the whole pipeline on a small sample, some 90 s; RECIPE=translation: of that recipe, within a minute
+	$(MAKE) repro $(if $(RECIPE),RECIPE=$(RECIPE) SMALL=1,RECIPE=smoke)
 
 # two at a time; threads that wait for each other by spinning would slow down those of the other
 TESTS := OMP_WAIT_POLICY=passive pytest -q -n 2 --dist loadfile
