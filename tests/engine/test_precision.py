@@ -64,7 +64,13 @@ def test_losses_are_near_those_of_fp32_and_weights_stay_fp32(architecture, longe
 
 @pytest.mark.usefixtures("bf16")
 @pytest.mark.parametrize("architecture", PACKED)
-@pytest.mark.parametrize("lengths", [[2, 3, 5, 8, 13, 17, 19, 30] * 3, [60, 70, 78, 4] * 5], ids=["short", "longer"])
+@pytest.mark.parametrize(
+    "lengths",
+    [
+        pytest.param([2, 3, 5, 8, 13, 17, 19, 30] * 3, id="short"),
+        pytest.param([60, 70, 78, 4] * 5, id="longer", marks=pytest.mark.slow),
+    ],
+)
 def test_one_two_and_four_passes_have_the_same_bits(architecture, lengths):
     model, tokens = build_model(architecture, dropout=0.1), build_tokens(lengths)
     first, *others = (

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 from bonafide.tracking import spool
 from bonafide.tracking.stage_run import StageRun
@@ -41,12 +42,14 @@ def run_stage(parent: str, **environment: str) -> str:
     return subprocess.run(["sh", "-c", command], env=env, check=True, capture_output=True, text=True).stderr
 
 
+@pytest.mark.slow  # processes that import MLflow
 def test_an_agent_ends_with_its_stage_where_no_dvc_runs_it(store, tmp_path):
     run_stage("true")
     wait_for(lambda: not agents(tmp_path), seconds=9)
     assert [run.info.status for run in children(store)] == ["FAILED"]
 
 
+@pytest.mark.slow  # processes that import MLflow
 def test_the_stages_of_one_dvc_share_an_agent_which_ends_with_it(store, tmp_path):
     """A shell plays DVC."""
     said = run_stage('"$PYTHON" -c "$STAGE"; ls .bonafide >&2', DVC_STAGE="train")

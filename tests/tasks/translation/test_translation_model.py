@@ -94,6 +94,7 @@ print(tokenizer.batch_decode(model.generate(**inputs), skip_special_tokens=True)
 """
 
 
+@pytest.mark.slow  # another process imports transformers
 @pytest.mark.usefixtures("here")
 def test_another_process_with_transformers_alone_has_the_same_bits_and_translations():
     texts = [row["source"] for row in ROWS[:5]]
