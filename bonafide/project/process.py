@@ -13,6 +13,8 @@ from contextlib import contextmanager
 import psutil
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+CLOCK_SECONDS = 60  # by which a clock is set while processes live; another boot is further away
+TICK = 0.02  # in which start times are counted, and rounded
 
 
 def die_with_parent() -> None:
@@ -31,20 +33,25 @@ def with_pdeathsig(command: Sequence[str]) -> list[str]:
 
 
 def process_id(pid: int) -> str:
-    """A name for a process that no later one on any host shares: host, boot, pid and start time."""
+    """A name for a process that no later one on any host shares: host, time of its boot, pid and start time."""
     started = psutil.Process(pid).create_time()
     return f"{socket.gethostname()}:{psutil.boot_time():.0f}:{pid}:{started:.2f}"
 
 
 def is_gone(name: str) -> bool:
-    """Whether the process that `process_id` named has ended; of another host's nothing is known, so False."""
-    host, _boot, pid, _started = name.rsplit(":", 3)
+    """Whether the process that `process_id` named has ended; of another host's nothing is known, so False.
+
+    Where the clock is set, both times move together, so that what counts is how long after the boot the process began.
+    """
+    host, boot, pid, started = name.rsplit(":", 3)
     if host != socket.gethostname():
         return False
     try:
-        return process_id(int(pid)) != name
+        _host, boot_now, _pid, started_now = process_id(int(pid)).rsplit(":", 3)
     except psutil.NoSuchProcess:
         return True
+    moved = float(boot_now) - float(boot)
+    return abs(moved) > CLOCK_SECONDS or abs(float(started_now) - float(started) - moved) > TICK
 
 
 @contextmanager

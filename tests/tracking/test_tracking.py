@@ -178,6 +178,10 @@ def test_a_process_name_is_not_shared_by_a_later_process():
     mine = process_id(os.getpid())
     assert not is_gone(mine)
     assert is_gone(mine.rpartition(":")[0] + ":1.00")
+    host, boot, pid, started = mine.rsplit(":", 3)
+    assert not is_gone(f"{host}:{float(boot) - 2:.0f}:{pid}:{float(started) - 2:.2f}"), "the clock was set"
+    assert is_gone(f"{host}:{boot}:{pid}:{float(started) - 2:.2f}"), "an earlier process with this number"
+    assert is_gone(f"{host}:{float(boot) - 900:.0f}:{pid}:{float(started) - 900:.2f}"), "an earlier boot"
     assert not is_gone("another-host:1:1:1.00")
 
 
