@@ -73,8 +73,9 @@ def precisions(sums: Sequence[float], signatures: Sequence[str]) -> Panel:
     return {
         "kind": "table",
         "title": "BLEU by length of n-gram",
-        "caption": f"The outputs have {ours:,.0f} tokens, the references {theirs:,.0f}: with fewer, BLEU is less "
-        f"by exp(1 - references' / outputs'). Compare by these signatures: {', '.join(signatures)}",
+        "caption": f"The outputs have {ours:,.0f} tokens, the references {theirs:,.0f}, a ratio of "
+        f"{ours / max(1, theirs):.3f}: with fewer, BLEU is less by exp(1 - references' / outputs'). "
+        f"Compare by these signatures: {', '.join(signatures)}",
         "columns": columns({"Tokens": "count", "Matched": "count", "In the outputs": "count", "Precision": "percent"}),
         "rows": rows,
     }

@@ -23,7 +23,7 @@ METRICS = (
     Metric("exact_match", "exact match", higher_is_better=True),
     Metric("nats_per_token", "nats a target token", higher_is_better=False),
     Metric("token_accuracy", "token accuracy", higher_is_better=True),
-    Metric("length_ratio", "length ratio", higher_is_better=True),  # what is too short is the commoner fault
+    Metric("length_error", "length off the references'", higher_is_better=False),
     Metric("unfinished", "share without an end", higher_is_better=False),
     Metric("repeats", "share with repeats", higher_is_better=False),
     Metric("numerals_kept", "numerals kept", higher_is_better=True),
@@ -94,8 +94,8 @@ def numerals(text: str) -> Counter[str]:
 def metrics(sums: Floats, settings: Facts) -> dict[str, Floats]:  # noqa: ARG001
     """Each metric (...) of sums (..., 37), BLEU and chrF of 100; NaN where there is nothing of what is measured.
 
-    `length_ratio` is of BLEU's tokens; `repeats` the share of rows with a loop that the target lacks; `numerals_kept`
-    the share of the target's numbers in digits that the output has.
+    `length_error` is by how much the ratio of BLEU's tokens to the references' is off 1; `repeats` the share of rows
+    with a loop that the target lacks; `numerals_kept` the share of the target's numbers in digits that the output has.
     """
     rows, exact, loops, numbers, kept, nats, tokens, hits, ended = np.moveaxis(sums[..., OWN_SUMS], -1, 0)
     return {
@@ -104,7 +104,7 @@ def metrics(sums: Floats, settings: Facts) -> dict[str, Floats]:  # noqa: ARG001
         "exact_match": exact / rows,
         "nats_per_token": ratio(nats, tokens, tokens > 0),
         "token_accuracy": ratio(hits, tokens, tokens > 0),
-        "length_ratio": ratio(sums[..., 0], sums[..., 1], sums[..., 1] > 0),
+        "length_error": abs(ratio(sums[..., 0], sums[..., 1], sums[..., 1] > 0) - 1),
         "unfinished": 1 - ended / rows,
         "repeats": loops / rows,
         "numerals_kept": ratio(kept, numbers, numbers > 0),

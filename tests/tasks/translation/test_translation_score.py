@@ -71,7 +71,7 @@ def test_by_hand():
         "exact_match": 1 / 8,
         "nats_per_token": 1.5,
         "token_accuracy": 0.75,
-        "length_ratio": 51 / 59,
+        "length_error": 8 / 59,
         "unfinished": 0.25,
         "repeats": 0.0,
         "numerals_kept": 3 / 4,
