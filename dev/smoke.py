@@ -14,10 +14,20 @@ from ruamel.yaml import YAML
 SHORT = {"train.epochs": 1, "evaluate.bootstrap_samples": 100, "tracking.experiment": "smoke"}
 SMALL: dict[str, dict[str, Any]] = {
     "adapt_domain": {"data.sample": 0.1, "validate.max_unknown_characters": 0.05},
-    "bert_mlm": {"data.sample": 0.1, "validate.max_unknown_characters": 0.05},
+    "bert_mlm": {"data.sample": 0.2, "validate.max_unknown_characters": 0.05, "validate.min_rows": 3},
     "bert_mlm_zh": {"data.sample": 0.05, "validate.max_unknown_characters": 0.05},
-    "gpt_shakespeare": {"data.sample": 0.1, "validate.max_unknown_characters": 0.05, "evaluate.samples.tokens": 60},
-    "gpt_songci": {"data.sample": 0.05, "validate.max_unknown_characters": 0.05, "validate.min_rows": 20},
+    "gpt_shakespeare": {
+        "data.sample": 0.2,
+        "validate.max_unknown_characters": 0.05,
+        "validate.min_rows": 3,
+        "evaluate.samples.tokens": 60,
+    },
+    "gpt_songci": {
+        "data.sample": 0.25,  # one poet has 302 poems
+        "validate.max_unknown_characters": 0.05,
+        "validate.max_quarantine_fraction": 0.1,
+        "validate.min_rows": 20,
+    },
     "translation": {"data.sample": 0.1, "validate.min_rows": 20},
 }
 
