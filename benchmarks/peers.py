@@ -156,7 +156,7 @@ def engine(job: Job, exact: bool, **changed: Any) -> Any:  # noqa: FBT001 - the 
     """The engine of this project: exact as in params.yaml, or fast (one shard a process, summed as it comes)."""
     world = spread(job, exact)
     model = job.model().to(job.device)
-    vocabulary = PrunedVocabulary(model, [job.tokens], job.processor.pad_token_id or 0)
+    vocabulary = PrunedVocabulary(model, [job.tokens])
     tokens = vocabulary.translate(job.tokens)
     epochs = -(-job.steps * job.recipe.batch_size // len(tokens))
     wanted: dict[str, Any] = {known.name: getattr(job.recipe, known.name, None) for known in fields(Recipe)}

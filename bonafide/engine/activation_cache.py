@@ -36,10 +36,11 @@ class _LeaveModel(Exception):  # noqa: N818 - a way out of the forward pass, no 
 class ActivationCache:
     """The frozen prefix of a model: its embeddings and lowest layers, as far as they train and drop nothing."""
 
-    def __init__(self, model: Any, *, packed: bool) -> None:
-        """Let packed batches that carry `prefix_activations` begin above the frozen layers; others go the whole way."""
+    def __init__(self, model: Any, examples: Any, *, packed: bool) -> None:
+        """Let packed texts that carry `prefix_activations` begin above the frozen layers; others go the whole way."""
         self.model, self.prefix_activations = model, None
-        self.embeddings, self.layers = _frozen_prefix(get_encoder(model)) if packed else ([], [])
+        has_prefix = packed and isinstance(examples, Tokens)
+        self.embeddings, self.layers = _frozen_prefix(get_encoder(model)) if has_prefix else ([], [])
         if self.layers:
             get_encoder(model).register_forward_pre_hook(self._enter, with_kwargs=True)
         for part in (*self.embeddings, *self.layers):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from bonafide.engine import batch_statistics
 from bonafide.engine.activation_cache import ActivationCache
 from bonafide.engine.hyperparameters import Recipe, Step, partition_by_tokens, schedule
 from bonafide.engine.optimizer import FlatAdamW, Optimizer
@@ -23,8 +24,7 @@ from bonafide.engine.shards.grad_writer import GradWriter
 from bonafide.engine.shards.matmul_policy import MatmulPolicy, find_min_invariant_rows, matmul_dtype
 from bonafide.engine.shards.module_patching import find_tied, install_grad_ops
 from bonafide.engine.shards.shard_context import ShardContext, are_told_apart, tree_sum
-from bonafide.forward.batch import Batch
-from bonafide.forward.network import Examples, Network
+from bonafide.forward.network import Batch, Examples, Network
 from bonafide.project.arrays import Ints
 from bonafide.project.randomness import generator
 
@@ -63,14 +63,17 @@ class Engine:
     def _prepare_model(self) -> Optimizer:
         """Patch the model: gradients written in place, frozen layers cached, trained weights in one flat vector."""
         model, context = self.model, self.context
-        context.exact = self.packed and self.recipe.exact and self.shards > 1
+        if batch_statistics.trained_norms(model):
+            self.separation_reason = "batch normalisation is over each"
+            batch_statistics.check_shards(len(self.examples), self.recipe.batch_size, self.shards)
+        context.exact = self.packed and self.recipe.exact and self.shards > 1 and not self.separation_reason
         overlaps = self.packed and self.device.type != "cuda" and mostly_trained(model)
         overlap = GradOverlap(torch.get_num_threads() if overlaps else 1)
         self.writer, self.matmul = GradWriter(context, overlap), self._choose_matmul(overlap)
         unmanaged = install_grad_ops(model, context, self.writer, self.matmul) if self.packed else []
         if unmanaged and context.exact:
             self.separation_reason = f"{unmanaged[0]} holds weights beside modules"
-        self.activation_cache = ActivationCache(model, packed=self.packed)
+        self.activation_cache = ActivationCache(model, self.examples, packed=self.packed)
         self.inputs = self.activation_cache.add_to(self.examples)
         self.optimizer = optimizer = FlatAdamW(model, self.recipe, find_tied(model, self.writer))
         self.reduce_buffer, self.loss_slot = optimizer.reduce_buffer, optimizer.loss_slot
@@ -94,8 +97,8 @@ class Engine:
         return policy
 
     def describe(self) -> str:
-        """How texts are laid out and gradients summed, and why not otherwise: one line."""
-        batches = f"padded texts ({self.padding_reason})" if self.padding_reason else "packed texts"
+        """How batches are laid out and gradients summed, and why not otherwise: one line."""
+        batches = f"padded batches ({self.padding_reason})" if self.padding_reason else "packed batches"
         if not self.recipe.exact:
             return f"{batches}, sums not exact (train.exact is false)"
         return f"{batches}, exact sums" + (
@@ -160,7 +163,7 @@ class Engine:
         if not are_told_apart(row_counts, offsets):
             return self._run_apart(ordered, shard_offsets, rng_key, first_shard)
         with self.timer("forward and backward"):
-            torch.manual_seed(rng_key + first_shard)  # for randomness other than dropout
+            self._seed(rng_key + first_shard)
             with (
                 self.dropout.active(),
                 self.context.shards(row_counts, offsets, rng_key, first_shard),
@@ -170,6 +173,12 @@ class Engine:
         loss = tree_sum(losses[start:end].sum() for start, end in pairwise(offsets))
         self.reduce_buffer[self.loss_slot] = loss
         return self.reduce_buffer
+
+    def _seed(self, key: int) -> None:
+        """Seed randomness other than dropout; `torch.manual_seed` would note a stack for each device there is not."""
+        torch.default_generator.manual_seed(key)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(key)
 
     def _units(self, ordered: Ints) -> int:
         """What the loss of a step is over; 1 where nothing is masked, and the loss 0."""
@@ -192,7 +201,7 @@ class Engine:
 
     def _losses(self, batch: Batch) -> torch.Tensor:
         """The sum of each example's losses, (n,)."""
-        self.model.train()
+        batch_statistics.train_mode(self.model)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.matmul.dtype == torch.bfloat16):
             outputs = self.model(**batch.inputs)
         return self.task.loss(outputs, batch)  # type: ignore[no-any-return]

@@ -73,7 +73,9 @@ class ShardedEngine(Engine):
 
     def _prepare_model(self) -> RowsAdamW:
         """Shard the model; ValueError where there is no list of layers to shard. Autograd keeps the gradients."""
-        self.activation_cache = ActivationCache(self.model, packed=False)  # its forwards would be collectives
+        self.activation_cache = ActivationCache(
+            self.model, self.examples, packed=False
+        )  # its forwards would be collectives
         decays = decayed(self.model)
         low = self.recipe.precision == "bf16" and torch.cuda.is_available()  # on CPUs all is fp32
         shard_model(self.model, self.group, torch.bfloat16 if low else torch.float32)

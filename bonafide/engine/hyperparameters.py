@@ -28,6 +28,7 @@ class Recipe:
     exact: bool
     precision: str
     seed: int
+    epsilon: float = 1e-8
 
 
 @dataclass(frozen=True)

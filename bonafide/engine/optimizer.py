@@ -45,10 +45,14 @@ def decayed(model: nn.Module) -> set[str]:
 
 
 def hidden_matrices(model: nn.Module) -> dict[torch.Tensor, bool]:
-    """Weights of linear layers within lists of layers: no tables, heads or norms; and whether inputs come first."""
+    """Weights of linear layers and convolutions within lists of layers, and whether inputs come first.
+
+    No tables, heads or norms, nor convolutions of each channel by itself, which are no matrices.
+    """
     lists = [m for m in model.modules() if isinstance(m, nn.ModuleList)]
-    linear = [m for stack in lists for m in stack.modules() if isinstance(m, nn.Linear | Conv1D)]
-    return {m.weight: isinstance(m, Conv1D) for m in linear if m.weight.requires_grad}
+    inner = [m for stack in lists for m in stack.modules() if isinstance(m, nn.Linear | Conv1D | nn.Conv2d)]
+    found = [m for m in inner if getattr(m, "groups", 1) == 1]
+    return {m.weight: isinstance(m, Conv1D) for m in found if m.weight.requires_grad}
 
 
 class FlatAdamW:
@@ -89,7 +93,7 @@ class FlatAdamW:
         """Torch's AdamW over slices of the vectors, each with its weight decay."""
         vectors = [nn.Parameter(self._weights[half]) for half, _ in halves]
         groups = [{"params": [p], "weight_decay": decay} for p, (_, decay) in zip(vectors, halves, strict=True)]
-        optimizer = torch.optim.AdamW(groups, lr=0.0, betas=self.recipe.betas, fused=True)
+        optimizer = torch.optim.AdamW(groups, lr=0.0, betas=self.recipe.betas, eps=self.recipe.epsilon, fused=True)
         for p, (half, _) in zip(vectors, halves, strict=True):
             p.grad = self.reduce_buffer[half]
             optimizer.state[p] = {name: moment[half] for name, moment in self.moments.items()}
@@ -97,10 +101,13 @@ class FlatAdamW:
         return optimizer
 
     def _build_muon(self, matrices: dict[torch.Tensor, bool]) -> torch.optim.Muon:
-        """Torch's Muon over matrices (outputs, inputs), its momenta in the place of AdamW's first moments."""
+        """Torch's Muon over matrices (outputs, inputs), its momenta in the place of AdamW's first moments.
+
+        Those of a convolution have as many inputs as a patch has numbers.
+        """
         states = zip(self.trained.values(), self._views(self.moments["exp_avg"]), strict=True)
         held = [(p, p.grad, momentum) for p, momentum in states if p in matrices and p.grad is not None]
-        views = [[x.detach().t() if matrices[p] else x.detach() for x in (p, *rest)] for p, *rest in held]
+        views = [[x.detach().t() if matrices[p] else x.detach().flatten(1) for x in (p, *rest)] for p, *rest in held]
         optimizer = torch.optim.Muon([nn.Parameter(p) for p, *_ in views], weight_decay=self.recipe.weight_decay)
         for p, (_, grad, momentum) in zip(optimizer.param_groups[0]["params"], views, strict=True):
             p.grad = grad

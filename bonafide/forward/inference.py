@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from bonafide.forward.batch import Batch
 from bonafide.forward.network import Examples
 from bonafide.forward.packing import make_batch
 from bonafide.project.arrays import Floats, Ints
@@ -15,11 +14,11 @@ from bonafide.project.arrays import Floats, Ints
 BATCH = 128  # texts; sorted by length, so that little of it is padding
 TOKENS = 16_384  # of a batch, if it has more than one text: 128 windows of 256 would have 6.6 GB of GPT-2's logits
 
-Collate = Callable[[Any, Ints, Any], Batch]  # examples, rows and a model to a batch, as Network.collate
+Collate = Callable[[Any, Ints, Any], Any]  # examples, rows and a model to a Batch, as Network.collate
 
 
 def predict_all(
-    model: Any, examples: Examples, view: Callable[[Any, Batch], Floats], collate: Collate = make_batch
+    model: Any, examples: Examples, view: Callable[[Any, Any], Floats], collate: Collate = make_batch
 ) -> Floats:
     """Apply `view` to batches of every example; return (n, k) float64. bf16 autocast on a GPU.
 

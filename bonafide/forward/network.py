@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from bonafide.forward.batch import Batch
 from bonafide.project.arrays import Floats, Ints, Metrics
 
 
@@ -30,6 +29,18 @@ class Examples(Protocol):
         """Examples `rows` alone, in that order."""
 
 
+class Batch(Protocol):
+    """Examples for one forward pass."""
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """Keyword arguments of the model, without labels."""
+
+    @property
+    def row_counts(self) -> Sequence[Sequence[int]]:
+        """Of each kind of rows that activations have, how many each example has."""
+
+
 class Network(Protocol):
     """A module of functions, as a role is."""
 
@@ -51,13 +62,13 @@ class Network(Protocol):
     def at_epoch(self, examples: Any, seed: int, epoch: int, /) -> Any:
         """What an epoch trains on, counted from 1: the same, or masked or cut anew; as many examples every time."""
 
-    def collate(self, examples: Any, rows: Ints, model: Any, /) -> Batch:
-        """A batch of examples `rows`, which ascend in `lengths`; packed if the model takes that, else padded."""
+    def collate(self, examples: Any, rows: Ints, model: Any, /) -> Any:
+        """A Batch of examples `rows`, which ascend in `lengths`; packed if the model takes that, else padded."""
 
-    def loss(self, outputs: Any, batch: Batch, /) -> Any:
+    def loss(self, outputs: Any, batch: Any, /) -> Any:
         """The sum of each example's losses, nats, (n,) fp32, from the model's outputs on a batch."""
 
-    def outputs(self, model: Any, batch: Batch, /) -> Floats:
+    def outputs(self, model: Any, batch: Any, /) -> Floats:
         """What validation keeps of each example of a batch, (n, k) float64."""
 
     def validation_metrics(self, examples: Any, outputs: Floats, /) -> Metrics:

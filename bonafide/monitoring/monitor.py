@@ -6,6 +6,10 @@ Times differ from run to run, so none of it is in an out of DVC: it goes to the 
 import time
 from typing import Any
 
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
 from bonafide.engine.engine import Engine
 from bonafide.engine.hyperparameters import Step
 from bonafide.monitoring.performance import Energy, Job, Stopwatch, flops_per_token, matrix_rate, render, table
@@ -32,7 +36,9 @@ class Monitor:
         self.peak, self.flops = matrix_rate(device, engine.matmul.dtype, *self.shape), computed(engine)
         self.watch, self.energy, self.done = watch, Energy(), done
         self.device = f"{device}, products in {str(engine.matmul.dtype).removeprefix('torch.')}"
-        self.progress = Progress(engine.steps_per_epoch * engine.recipe.epochs, done, self.flops, self.peak)
+        self.unit = "images" if reads_pixels(engine.model) else "tokens"
+        steps = engine.steps_per_epoch * engine.recipe.epochs
+        self.progress = Progress(steps, done, self.flops, self.peak, self.unit)
         self.folder = state() / "performance" / f"{time.time_ns()}"
         self.profiler = Profiler(profile_steps, PROFILED_FROM, self.folder / "train.pt.trace.json.gz")
         self.steps = self.tokens = 0
@@ -57,7 +63,9 @@ class Monitor:
         """Write where the time went, and attach it and the trace to the run."""
         self.progress.close()
         self.profiler.close()
-        job = Job(self.steps, self.tokens, self.flops, self.peak, self.shape, self.device, checkpoints, self.done)
+        job = Job(
+            self.steps, self.tokens, self.flops, self.peak, self.shape, self.device, checkpoints, self.done, self.unit
+        )
         facts = table(job, self.watch, self.energy)
         if facts["joules"] is not None:
             log_metrics({ENERGY: facts["joules"]}, self.progress.step)
@@ -71,13 +79,27 @@ class Monitor:
 def widths(config: Any) -> tuple[int, int]:
     """The widths of a layer's input and of the widest within it, as far as a config names them."""
     part = config.encoder if hasattr(config, "encoder") else config.get_text_config()
-    width = part.hidden_size
+    width = getattr(part, "hidden_size", None)
+    if not isinstance(width, int):  # networks whose layers differ: about what their products have
+        return 1024, 1024
     found = (getattr(part, name, None) for name in ("intermediate_size", "hidden_dim", "encoder_ffn_dim"))
     return width, next((inner for inner in found if isinstance(inner, int)), 4 * width)
 
 
+def reads_pixels(model: Any) -> bool:
+    """Whether a model reads images, each of which is one unit of what is counted."""
+    return bool(getattr(model, "main_input_name", "") == "pixel_values")
+
+
 def computed(engine: Engine) -> float:
-    """FLOPs a token of what a step computes: cached layers cost nothing, and tokens that no layer reads neither."""
+    """FLOPs a token of what a step computes: cached layers cost nothing, and tokens that no layer reads neither.
+
+    Of an image those of a forward pass, as torch counts them, and twice as many backward.
+    """
+    if reads_pixels(engine.model):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            engine.model(**engine.task.collate(engine.given, np.arange(1), engine.model.eval()).inputs)
+        return 3.0 * float(counter.get_total_flops())
     spared = (
         []
         if engine.inputs is engine.examples

@@ -138,6 +138,7 @@ class Job:
     device: str
     checkpoints: int = 0
     resumed_from: int = 0
+    unit: str = "tokens"
 
 
 def table(job: Job, watch: Stopwatch, energy: Energy) -> dict[str, Any]:
@@ -156,7 +157,7 @@ def render(facts: dict[str, Any]) -> str:
     rows = {
         "device": code(facts["device"]),
         "steps": count(facts["steps"]),
-        "real tokens a second of training": count(facts["tokens_per_second"]),
+        f"real {facts['unit']} a second of training": count(facts["tokens_per_second"]),
         "MFU": f"{percent(facts['mfu'])} of {against}" if facts["mfu"] else "not known",
         **{f"peak {kind} memory": f"{size / 2**20:,.0f} MiB" for kind, size in facts["peak_memory"].items()},
         "energy": f"{facts['joules']:,.0f} J, {code(facts['meters'])}" if facts["meters"] else "not measurable here",

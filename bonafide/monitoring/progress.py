@@ -11,17 +11,19 @@ LIVE_SECONDS = 0.5
 class Progress:
     """Counts steps and tokens of this process; knows speed, use of the hardware and time left."""
 
-    def __init__(self, steps: int, done: int = 0, flops_per_token: float = 0.0, peak_flops: float = 0.0) -> None:
+    def __init__(
+        self, steps: int, done: int = 0, flops_per_token: float = 0.0, peak_flops: float = 0.0, unit: str = "tokens"
+    ) -> None:
         """Start the clock of a job of `steps` steps, of which an earlier process has made `done`.
 
         Neither speed nor time left counts those: how long they took is not known here. MFU is shown if both
-        `flops_per_token` and `peak_flops` (FLOP/s of the hardware) are.
+        `flops_per_token` and `peak_flops` (FLOP/s of the hardware) are. `unit` is what tokens are called here.
         """
         self.steps = steps
         self.done = self.step = done
         self.flops_per_token = flops_per_token
         self.peak_flops = peak_flops
-        self.tokens = 0
+        self.tokens, self.unit = 0, unit
         self.excluded_seconds = 0.0  # seconds, of those since the start, that no step took: validation's
         self.started = self.shown = time.monotonic()
         self.live = sys.stderr.isatty()
@@ -58,7 +60,7 @@ class Progress:
             "step": f"step {self.step}/{self.steps}",
             "loss": f"loss {loss:.3f}",
             "rate": f"lr {learning_rate:.1e}",
-            "speed": f"{self.tokens_per_second:,.0f} tokens/s",
+            "speed": f"{self.tokens_per_second:,.0f} {self.unit}/s",
             "use": "" if mfu is None else f"MFU {mfu:.0%}".replace("%", " %"),
             "left": f"{duration(self.seconds_left)} left",
         }

@@ -19,6 +19,7 @@ from bonafide.pretrained.padding import Texts, padded
 from bonafide.project.errors import InputError
 
 TRIED = 4 * 2**30  # bytes of weights up to which a model is also loaded and run in earnest
+IMAGE_SIZE = 224  # pixels, of a model that takes any
 REASON = 160  # characters of an error of the library that a line has place for
 
 
@@ -43,12 +44,31 @@ def check_loads(folder: Path, head: str) -> None:
         check_chance(folder, head, texts)
 
 
+def check_reads_images(folder: Path, head: str) -> None:
+    """Raise InputError unless transformers can load, run and train this base model with such a head, on images."""
+    model, info = hollow(folder, head)
+    check_weights(model, info)
+    size = getattr(heads.of_images(model.config), "image_size", None)
+    height, width = size if isinstance(size, (list, tuple)) else (size or IMAGE_SIZE, size or IMAGE_SIZE)
+    pixels = torch.zeros(2, 3, height, width)
+    try:
+        with _silent(), torch.no_grad():
+            shape = tuple(model.train()(pixel_values=pixels).logits.shape)
+    except Exception as error:  # noqa: BLE001 - whatever an architecture's own code raises
+        shape, reason = (), reason_of(error)
+    else:
+        reason = f"it gives {shape} for 2 images"
+    if shape != (2, model.config.num_labels):
+        raise InputError(f"base model: {model.config.model_type} cannot be trained on images: {reason}")
+
+
 def check_weights(model: Any, info: dict[str, Any]) -> None:
     """Raise InputError where the encoder's weights lack, or have other shapes; the head's do not matter."""
-    encoder = f"{model.base_model_prefix}."
-    for name, theirs, ours in sorted(found for found in info["mismatched_keys"] if found[0].startswith(encoder)):
+    shapes = {name: sides for name, *sides in info["mismatched_keys"]}
+    for name in heads.of_encoder(model, shapes):
+        theirs, ours = map(_shape, shapes[name])
         raise InputError(
-            f"base model: the weights have {name} as {_shape(theirs)}, config.json declares {_shape(ours)}:"
+            f"base model: the weights have {name} as {theirs}, config.json declares {ours}:"
             " they are of another architecture"
         )
     lacking = heads.missing(model, info)

@@ -7,6 +7,7 @@
 import copy
 import inspect
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,14 @@ from bonafide.pretrained import tokenizer
 from bonafide.pretrained.model_files import read_shapes, weights
 from bonafide.project.errors import InputError
 
+IMAGES = "IMAGE_CLASSIFICATION"  # the head of models that read pixels, and so need no tokenizer
+
 
 def read_config(source: Path, head: str) -> Any:
     """A folder's config, which pads as its tokenizer does; raise InputError where it has no class with such a head."""
     config = declared_config(source, head)
-    _set_padding(config, source, head)
+    if head != IMAGES:
+        _set_padding(config, source, head)
     return config
 
 
@@ -67,17 +71,40 @@ def build(config: Any, head: str, source: Path | None, **options: Any) -> tuple[
 
 
 def with_head(config: Any, head: str) -> Any:
-    """The class of transformers that has such a config and head."""
-    return _classes(head)[type(config)]
+    """The class of transformers that has such a config and head; of several the one in config.json, or the first.
+
+    Not one with two heads, as distilled DeiTs have: transformers has those to predict alone.
+    """
+    found = _classes(head)[type(config)]
+    if not isinstance(found, tuple):
+        return found
+    named = [kind for kind in found if kind.__name__ in (config.architectures or ())]
+    return next((kind for kind in named if not kind.__name__.endswith("WithTeacher")), found[0])
+
+
+def of_images(config: Any) -> Any:
+    """The part of a config that is about images: all of it, but for models of texts and images."""
+    return getattr(config, "vision_config", config)
 
 
 def missing(model: Any, info: dict[str, Any]) -> list[str]:
-    """Weights of the encoder that a base model lacks; a pooler it may lack, and the head it had better.
+    """Weights of the encoder that a base model lacks; a pooler it may lack, and the head it had better."""
+    return [name for name in of_encoder(model, info["missing_keys"]) if "pooler" not in name]
 
-    All of them are of the encoder where the model has no such part by its name, as T5 has none.
+
+def of_encoder(model: Any, names: Iterable[str]) -> list[str]:
+    """Those of the names of weights that are no head's, sorted.
+
+    Where the model has no such part by its name, as T5 and CLIP have none, all are the encoder's but the last ones.
     """
-    encoder = f"{model.base_model_prefix}." if hasattr(model, model.base_model_prefix) else ""
-    return sorted(key for key in info["missing_keys"] if key.startswith(encoder) and "pooler" not in key)
+    encoder = f"{model.base_model_prefix}." if has_encoder(model) else ""
+    found = {name for name in names if name.startswith(encoder)}
+    return sorted(found - outputs(model.config, type(model))[0]) if found else []
+
+
+def has_encoder(model: Any) -> bool:
+    """Whether a model has its encoder in one part, whose name says so."""
+    return bool(model.base_model_prefix) and hasattr(model, model.base_model_prefix)
 
 
 def check_whole(model: Any, info: dict[str, Any]) -> None:
@@ -116,15 +143,18 @@ def fresh(config: Any, head: str, source: Path) -> dict[str, Any]:
 
     files = weights(source)
     there = {name for file in files for name in read_shapes(file)}
-    outputs, lost = _head(config, head)
-    if not there & outputs:
+    last, lost = outputs(config, with_head(config, head))
+    if not there & last:
         return {"source": source}
     state = {name: tensor for file in files for name, tensor in load_file(file).items()}
     return {"source": None, "state_dict": {name: tensor for name, tensor in state.items() if name not in lost}}
 
 
-def _head(config: Any, head: str) -> tuple[set[str], set[str]]:
-    """The names of a head's last weights, which are as many as its labels, and of all outside of its encoder."""
+def outputs(config: Any, kind: Any) -> tuple[set[str], set[str]]:
+    """The names of a head's last weights, which are as many as its labels, and of these and all outside of its encoder.
+
+    The same ones twice, where the class `kind` has no encoder in one part.
+    """
     import torch
 
     shapes = []
@@ -132,8 +162,10 @@ def _head(config: Any, head: str) -> tuple[set[str], set[str]]:
         other = copy.deepcopy(config)
         other.num_labels = labels
         with torch.device("meta"), torch.random.fork_rng(devices=[]):
-            model = with_head(config, head)(other)
+            model = kind(other)
         shapes.append({name: tensor.shape for name, tensor in model.state_dict().items()})
+    last = {name for name, shape in shapes[0].items() if shape != shapes[1][name]}
+    if not has_encoder(model):
+        return last, last
     encoder = f"{model.base_model_prefix}."
-    outputs = {name for name, shape in shapes[0].items() if shape != shapes[1][name]}
-    return outputs, {name for name in shapes[0] if not name.startswith(encoder)}
+    return last, last | {name for name in shapes[0] if not name.startswith(encoder)}

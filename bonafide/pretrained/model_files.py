@@ -10,6 +10,7 @@ from bonafide.project.errors import InputError
 
 MAX_HEADER = 100_000_000  # bytes, safetensors' own limit
 CODE = ("auto_map", "custom_pipelines")
+OURS = ("bonafide-mlp", "bonafide-cnn")  # architectures of bonafide.vision, as transformers has none
 
 
 def is_there(folder: Path) -> bool:
@@ -57,7 +58,7 @@ def refuse_code(path: Path) -> None:
 def check_architecture(config: dict[str, Any]) -> str:
     """The model_type; raise InputError unless transformers has it."""
     name = config.get("model_type")
-    if not isinstance(name, str) or name not in known_architectures():
+    if not isinstance(name, str) or name not in (*OURS, *known_architectures()):
         raise InputError(f"base model: config.json: transformers has no model_type {name!r:.80}")
     return name
 

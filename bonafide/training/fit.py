@@ -10,6 +10,7 @@ import torch
 from filelock import FileLock
 
 from bonafide.datasets.ragged import Tokens
+from bonafide.engine import batch_statistics
 from bonafide.engine.engine import Engine
 from bonafide.engine.fsdp import ShardedEngine
 from bonafide.engine.hyperparameters import Recipe
@@ -65,10 +66,11 @@ def run(task: Network, params: Params, world: ProcessGroup, folder: Path, finish
         return {}
     trainer.history.write()
     if trainer.sharded:
-        model, vocabulary, _, validation = prepare(params, task)  # once more, whole, on the CPU
+        model, vocabulary, tokens, validation = prepare(params, task)  # once more, whole, on the CPU
     elif isinstance(engine.optimizer, FlatAdamW):
         engine.optimizer.release()
     load(model, weights)
+    batch_statistics.measure(model, tokens, task)
     validated = SavedModelCheck(model, validation, task)
     save(model, vocabulary)
     validated.check()
@@ -104,7 +106,7 @@ def prepare(params: Params, task: Network) -> tuple[Any, PrunedVocabulary, Examp
     if params.train.sharding == "none":
         model.to("cuda" if torch.cuda.is_available() else "cpu")
     texts = [split for split in splits if isinstance(split, Tokens)]  # of others, ids are read beyond the embeddings
-    vocabulary = PrunedVocabulary(model, texts, model.config.get_text_config().pad_token_id or 0)
+    vocabulary = PrunedVocabulary(model, texts)
     tokens, validation = (vocabulary.translate(split) for split in splits)
     return model, vocabulary, tokens, validation
 
@@ -121,7 +123,7 @@ def build_engine(
     model: Any, examples: Examples, task: Network, params: Params, world: ProcessGroup, watch: Stopwatch
 ) -> Engine:
     """The engine for these params; InputError where the architecture cannot do what they ask."""
-    names = {field.name for field in fields(Recipe)} - {"seed", "gradient_accumulation_steps"}
+    names = {field.name for field in fields(Recipe)} & {field.name for field in fields(params.train)}
     same = {name: getattr(params.train, name) for name in names}
     recipe = Recipe(**same, seed=params.seed, gradient_accumulation_steps=params.train.accumulation)
     kind = ShardedEngine if params.train.sharding == "full" else Engine
@@ -137,7 +139,8 @@ def build_engine(
 
 
 def load(model: Any, weights: State) -> None:
-    """Put the best weights back into the model."""
+    """Put the best weights back into the model, which forgets what it has computed of others: LeViT keeps some."""
+    model.train()
     trained = dict(model.named_parameters())
     with torch.no_grad():
         for name, weight in weights.items():

@@ -5,6 +5,7 @@ import sys
 import time
 from typing import Any, Protocol
 
+from bonafide.engine import batch_statistics
 from bonafide.engine.engine import Engine
 from bonafide.engine.fsdp import ShardedEngine
 from bonafide.engine.hyperparameters import Step
@@ -120,6 +121,7 @@ class Trainer:
         group = self.engine.group
         if self.leads or self.sharded:
             with self.engine.timer("validation"), lost_peer_errors():
+                batch_statistics.measure(self.engine.model, self.engine.given, self.task)
                 found = predict_all(self.engine.model, self.validation, self.task.outputs, self.task.collate)
                 metrics = self.task.validation_metrics(self.validation, found)
             if self.leads:

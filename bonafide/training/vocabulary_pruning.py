@@ -23,10 +23,10 @@ PROBE_TEXTS = 4  # texts, from the shortest to the longest
 class PrunedVocabulary:
     """The rows of a model's word embeddings that some splits use, or all where they cannot be told apart."""
 
-    def __init__(self, model: Any, splits: Sequence[Tokens], padding: int) -> None:
-        """Prune the model's word embeddings to the ids of `splits`, and `padding`, unless that changes a logit."""
+    def __init__(self, model: Any, splits: Sequence[Tokens]) -> None:
+        """Prune the model's word embeddings to the ids of `splits`, and padding, unless that changes a logit."""
         self.config: Any = model.config.get_text_config()
-        self.padding, self.used = self.config.pad_token_id, np.empty(0, dtype=np.int64)
+        self.padding, self.used = getattr(self.config, "pad_token_id", None), np.empty(0, dtype=np.int64)
         table = _sole_table(model)
         if table is None or not splits:
             return
@@ -34,7 +34,7 @@ class PrunedVocabulary:
         texts = splits[0]
         rows = np.argsort(texts.lengths, kind="stable")[np.linspace(0, len(texts) - 1, PROBE_TEXTS).astype(int)]
         expected = trial(model, texts.some(rows))
-        self._prune(splits, padding)
+        self._prune(splits, self.padding or 0)
         if expected is None or not _equal(expected, trial(model, self.translate(texts).some(rows))):
             self.restore()
             self.used = np.empty(0, dtype=np.int64)

@@ -200,7 +200,7 @@ def test_layers_that_give_something_else_than_their_output_are_computed(monkeypa
     assert enable(model)
     monkeypatch.setattr(type(layers(model)[1]), "forward", lambda _self, hidden, *_args, **_kwargs: (hidden,))
     tokens = random_tokens(9)
-    assert ActivationCache(model, packed=True).add_to(tokens) is tokens
+    assert ActivationCache(model, tokens, packed=True).add_to(tokens) is tokens
     assert not any(module._forward_hooks for module in layers(model)[1].modules())
 
 
@@ -208,7 +208,7 @@ def test_frozen_layers_that_drop_are_computed():
     model = build()
     next(m for m in layers(model)[1].modules() if isinstance(m, nn.Dropout)).p = 0.1
     assert enable(model)
-    assert len(ActivationCache(model, packed=True).layers) == 1
+    assert len(ActivationCache(model, random_tokens(4), packed=True).layers) == 1
 
 
 @pytest.mark.parametrize("still", STILL)
@@ -229,7 +229,7 @@ def test_a_split_is_scored_as_if_it_had_gone_the_whole_way(architecture, still):
 def test_the_saved_model_is_whole(tmp_path, architecture, still):
     model, tokens = build(architecture, *STILL[still]), random_tokens(9, words=40)
     before = weights(model)
-    vocabulary = PrunedVocabulary(model, [tokens], model.config.pad_token_id)
+    vocabulary = PrunedVocabulary(model, [tokens])
     engine = build_engine(model, vocabulary.translate(tokens))
     assert engine.inputs.prefix_activations is not None
     list(engine.steps())

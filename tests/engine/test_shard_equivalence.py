@@ -26,7 +26,7 @@ def test_weights_are_bitwise_equal_in_one_two_and_four_passes(architecture):
 def test_shards_share_a_pass_where_that_changes_no_bit(architecture):
     """Of widths that leave no rest to the elementwise kernels, as all do that are in use."""
     engine = build_engine(build_model(architecture, intermediate_size=64), tokens(), shards=4)
-    assert (engine.packed, engine.separation_reason, engine.describe()) == (True, "", "packed texts, exact sums")
+    assert (engine.packed, engine.separation_reason, engine.describe()) == (True, "", "packed batches, exact sums")
     assert bool(engine.writer.shared) == (architecture == "albert")
 
 
@@ -35,7 +35,7 @@ def test_each_shard_is_a_pass_of_its_own_where_it_must_be():
     assert "AttentionInterface" in padded.padding_reason
     assert padded.separation_reason == "padded rows depend on the longest text"
     assert padded.describe() == (
-        "padded texts (its attention does not go through transformers' AttentionInterface), exact sums,"
+        "padded batches (its attention does not go through transformers' AttentionInterface), exact sums,"
         " each of 4 shards a pass of its own (padded rows depend on the longest text)"
     )
     model = build_model("llama")

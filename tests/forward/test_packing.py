@@ -271,7 +271,7 @@ def test_a_cut_vocabulary_is_laid_out_like_the_whole(architecture, padding):
     rows = np.arange(3)
     with torch.no_grad():
         expected = stock(**stock_inputs(tokens, rows, padding)).logits
-    vocabulary = PrunedVocabulary(model, [tokens], padding)
+    vocabulary = PrunedVocabulary(model, [tokens])
     assert packing.enable(model) == (architecture in PACKED)
     with torch.no_grad():
         found = model(**packing.make_batch(vocabulary.translate(tokens), rows, model).inputs).logits

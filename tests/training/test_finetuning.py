@@ -79,7 +79,7 @@ def test_beside_low_rank_changes_the_whole_head_is_trained(architecture):
 def test_low_rank_changes_train_themselves_and_the_head_and_merge(tmp_path, architecture, shards, cut_vocabulary):
     tokens = texts = random_tokens(9)
     model = finetuning.choose_trainable(build_model(architecture, dropout=0.1), "lora", 4, 0)
-    vocabulary = PrunedVocabulary(model, [tokens], model.config.pad_token_id) if cut_vocabulary else None
+    vocabulary = PrunedVocabulary(model, [tokens]) if cut_vocabulary else None
     if vocabulary:
         texts = vocabulary.translate(tokens)
     before = weights(model)

@@ -17,7 +17,7 @@ def test_a_cut_vocabulary_trains_to_the_same_weights_and_moves_no_other_row(accu
     whole, tokens = build_model(dropout=0.1), random_tokens(21, words=40)
     small = copy.deepcopy(whole)
     before = whole.get_input_embeddings().weight.detach().clone()
-    vocabulary = PrunedVocabulary(small, [tokens], 0)
+    vocabulary = PrunedVocabulary(small, [tokens])
     translated = vocabulary.translate(tokens)
     assert len(small.get_input_embeddings().weight) == len(vocabulary.used) < 40
     for model, texts in ((whole, tokens), (small, translated)):

@@ -50,13 +50,19 @@ class GradOverlap:
 
 
 def mostly_trained(model: nn.Module) -> bool:
-    """Whether most products backward, from the lowest trained one up, have weights to compute gradients of.
+    """Whether most of the work backward, from the lowest trained layer up, is for weights of linear layers.
 
-    Of LoRA they do not: half of the threads would wait, and the other half would take twice as long.
+    Of LoRA it is not: half of the threads would wait, and the other half would take twice as long. Nor is it of
+    convolutions, whose weights' gradients autograd computes with those of their inputs. And beside the gradients of the
+    lowest layer's weights there is nothing left to do: where it has most weights, all threads are better (30 % for
+    3,072 x 128 below 128 x 10).
     """
     linear = [m.weight for m in model.modules() if isinstance(m, nn.Linear | Conv1D)]
+    convolved = sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Conv2d))
     passed = list(dropwhile(lambda weight: not weight.requires_grad, linear))
-    return 2 * sum(w.numel() for w in passed if w.requires_grad) > sum(w.numel() for w in passed)
+    trained = sum(w.numel() for w in passed if w.requires_grad)
+    all_passed, lowest = sum(w.numel() for w in passed), sum(w.numel() for w in passed[:1])
+    return trained > convolved and 2 * trained > all_passed > 2 * lowest
 
 
 @torch.no_grad()
