@@ -1,7 +1,7 @@
 """A table by URL: of params.yaml's `data.downloads`, which names one CSV, TSV, JSON or Parquet file, packed or not.
 
-Rows and columns are as in the file. Another shape, an archive or several files want a loader of their own: a copy of
-this file is its beginning.
+Rows and columns are as in the file; for a task with images it may be one of CIFAR's archives. Another shape, another
+archive or several files want a loader of their own: a copy of this file is its beginning.
 """
 
 from pathlib import Path

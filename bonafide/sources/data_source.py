@@ -12,17 +12,18 @@ import pyarrow as pa
 from bonafide.params.pins import Download
 from bonafide.params.sections import Data
 from bonafide.project.errors import InputError
-from bonafide.sources.columns import check_columns
+from bonafide.sources.columns import NO_KINDS, check_columns
+from bonafide.sources.image_source import read_image_source
 from bonafide.sources.package_index import pinned_archive
 from bonafide.sources.parquet import plain_types, refuse_nested
-from bonafide.sources.tables import Source, check_sizes, read_table
+from bonafide.sources.tables import Source, check_sizes, read_table, with_images
 from bonafide.sources.urls import download
 
 
-def read_source(data: Data, wanted: Mapping[str, str]) -> Source:
-    """The `wanted` columns, as they are: column to the key of params that asks for it.
+def read_source(data: Data, wanted: Mapping[str, str], kinds: Mapping[str, str] = NO_KINDS) -> Source:
+    """The `wanted` columns, as they are: column to the key of params that asks for it; images are large_binary.
 
-    Raises InputError, and NetworkError for a loader's downloads.
+    `kinds` is column: its kind in the task. Raises InputError, and NetworkError for a loader's downloads.
     """
     path = Path(data.source)
     if path.is_absolute() or ".." in path.parts:
@@ -31,7 +32,13 @@ def read_source(data: Data, wanted: Mapping[str, str]) -> Source:
         from bonafide.project.folders import left_behind  # MLflow's import, which a table needs not
 
         raise InputError(f"{path}: no such file or folder (params.yaml: data.source){left_behind(data.source)}")
-    return load(path, data, wanted) if is_loader(data) else read_table(path, wanted, data.quotes)
+    return load(path, data, wanted, kinds) if is_loader(data) else read(path, data, wanted, kinds)
+
+
+def read(path: Path, data: Data, wanted: Mapping[str, str], kinds: Mapping[str, str]) -> Source:
+    """What lies at a path: images without a table where the task wants images, else a table or a folder of tables."""
+    images = read_image_source(path, wanted) if "image" in kinds.values() else None
+    return images or read_table(path, wanted, data.quotes, kinds)
 
 
 def is_loader(data: Data) -> bool:
@@ -39,7 +46,7 @@ def is_loader(data: Data) -> bool:
     return data.source.endswith(".py")
 
 
-def load(path: Path, data: Data, wanted: Mapping[str, str]) -> Source:
+def load(path: Path, data: Data, wanted: Mapping[str, str], kinds: Mapping[str, str]) -> Source:
     """What a loader returns: a Python file with `load(downloads: dict[str, Path])`, name of a package or file: path.
 
     It returns a table, or the path of one, which is read as any other.
@@ -53,9 +60,9 @@ def load(path: Path, data: Data, wanted: Mapping[str, str]) -> Source:
             files[pin.key] = pinned_archive(pin, folder) if isinstance(pin, Download) else download(pin, folder)
         table = module.load(files)
         if not isinstance(table, Path):
-            return check_table(to_arrow(table, path), path, wanted)
+            return check_table(to_arrow(table, path), path, wanted, kinds)
         try:
-            return read_table(table, wanted, data.quotes)
+            return read(table, data, wanted, kinds)
         except InputError as error:
             raise InputError(re.sub(rf"{re.escape(scratch)}/\d+/", "", str(error))) from None
 
@@ -75,13 +82,13 @@ def import_loader(path: Path) -> Any:
     return module
 
 
-def check_table(table: pa.Table, path: Path, wanted: Mapping[str, str]) -> Source:
+def check_table(table: pa.Table, path: Path, wanted: Mapping[str, str], kinds: Mapping[str, str]) -> Source:
     """The `wanted` columns of a table that a loader made."""
     if not table.num_rows:
         raise InputError(f"{path}: load() returned no rows")
     check_columns(table.column_names, wanted, str(path))
-    refuse_nested(table.schema, wanted, path)
-    found = plain_types(table.select(list(wanted)), str(path))
+    refuse_nested(table.schema, wanted, path, kinds)
+    found = with_images(plain_types(table.select(list(wanted)), str(path), kinds), kinds, path, None)
     check_sizes(found, path)
     return Source(found, columns={field.name: str(field.type) for field in table.schema})
 
