@@ -2,7 +2,8 @@
 
 in   data/raw/table.parquet     from fetch
 out  data/validated/            <split>.parquet and quarantine.parquet (id, split, reasons), if every expectation holds
-     reports/validate/          index.html for people, findings.json for report, great_expectations.json; no texts
+     reports/validate/          index.html for people, findings.json for report, great_expectations.json; no texts, and
+                                pictures of our own making on the page alone
      reports/validate.json      metrics
 """
 
@@ -32,7 +33,12 @@ from bonafide.stage import run_stage
 
 PAGE = REPORTS / "validate" / "index.html"
 RESULTS = REPORTS / "validate" / "great_expectations.json"
-TYPES = {"text": pa.large_string(), "category": pa.string(), "number": pa.float64()}  # large: beyond 2 GiB
+TYPES = {  # large: beyond 2 GiB
+    "text": pa.large_string(),
+    "image": pa.large_binary(),
+    "category": pa.string(),
+    "number": pa.float64(),
+}
 
 
 def validate(params: Params) -> Metrics:
@@ -47,14 +53,15 @@ def validate(params: Params) -> Metrics:
     found: Examined = task.examine(raw, params)
     rows = split_rows(found, limits, params.seed)
     kept = rows.kept()
-    ours, tolerance = ["id", *params.task.columns], limits.max_quarantine_fraction
-    checks, results = check_rows(raw.select(ours), kept.select(ours), found.expectations, tolerance)
-    checks = [*found.checks, *checks, check_set_aside(rows, found.causes, limits), *task.checks(kept, params)]
+    came, passed_on = measured(raw, kept, found, rows, ["id", *params.task.columns])
+    checks, results = check_rows(came, passed_on, found.expectations, limits.max_quarantine_fraction)
+    checks = [*found.checks, *checks, check_set_aside(rows, found, limits), *task.checks(kept, params)]
     checks = offer_tolerance(checks)
     shown = [*task.show(kept, [*findings.split_sizes(kept, rows.order)], params)]
+    shown += found.figures(~rows.set_aside) if found.figures else []
     shown += [figures.column(f"Rows by {name}", kept[name]) for name in slices]
     facts = findings.gather(rows, kept, found, checks, shown, limits)
-    write_reports(facts, results, rows)
+    write_reports(facts, results, rows, found)
     stop_or_tell(checks)
     for name in rows.order:
         pq.write_table(kept.filter(pc.equal(kept["split"], name)).drop_columns("split"), VALIDATED / f"{name}.parquet")
@@ -77,7 +84,16 @@ def read_table(kinds: dict[str, str], slices: Sequence[str]) -> pa.Table:
     return pa.table(columns)
 
 
-def write_reports(facts: findings.Facts, results: list[dict[str, Any]], rows: Rows) -> None:
+def measured(
+    raw: pa.Table, kept: pa.Table, found: Examined, rows: Rows, ours: Sequence[str]
+) -> tuple[pa.Table, pa.Table]:
+    """What the expectations are about: of all rows as they came, and of those that are passed on."""
+    if found.measured is None:
+        return raw.select(ours), kept.select(ours)
+    return found.measured, found.measured.filter(pa.array(~rows.set_aside))
+
+
+def write_reports(facts: findings.Facts, results: list[dict[str, Any]], rows: Rows, found: Examined) -> None:
     """Write what people and other stages read, whatever the verdict; a failed gate leaves data/validated alone."""
     shutil.rmtree(VALIDATED, ignore_errors=True)
     folder = VALIDATED if facts["passed"] else PAGE.parent
@@ -85,7 +101,7 @@ def write_reports(facts: findings.Facts, results: list[dict[str, Any]], rows: Ro
     pq.write_table(rows.quarantine(), folder / QUARANTINE.name)
     write_json(FINDINGS, facts)
     write_json(RESULTS, results)
-    write_text(PAGE, findings.page(facts, rows))
+    write_text(PAGE, findings.page(facts, rows, found))
 
 
 def stop_or_tell(checks: Sequence[Check]) -> None:
@@ -100,7 +116,9 @@ def stop_or_tell(checks: Sequence[Check]) -> None:
 
 def count(facts: findings.Facts, rows: Rows, found: Examined) -> Metrics:
     """Rows in all, per split, set aside and per reason, and what the task counts."""
-    near = {} if rows.near is None else {"near_duplicates_between_tests": rows.near_between_tests()}
+    near = {f"{name}/near_duplicates": n for name, n in rows.near_by_split().items()}
+    if rows.near is not None and not rows.near_stay:
+        near = {"near_duplicates_between_tests": rows.near_between_tests()}
     counts = {
         "rows": facts["rows"],
         "quarantined": facts["quarantined"],

@@ -1,17 +1,26 @@
-"""Processes: which one it was, whether it has ended, and that it ends with its parent."""
+"""Processes: which one it was, whether it has ended, that it ends with its parent, and several that share work."""
 
 import ctypes
 import gc
+import multiprocessing
 import os
 import shutil
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
+from typing import TypeVar
 
 import psutil
 
+Chunk = TypeVar("Chunk")
+Result = TypeVar("Result")
+
+CHUNK = 8192  # rows
+ALONE = 50_000  # fewer rows are done here: processes need some 4 s to start
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 CLOCK_SECONDS = 60  # by which a clock is set while processes live; another boot is further away
 TICK = 0.02  # in which start times are counted, and rounded
@@ -68,3 +77,26 @@ def importing() -> Iterator[None]:
         if was_on:
             gc.freeze()
             gc.enable()
+
+
+def map_chunks(
+    function: Callable[[Chunk], Result], chunks: Iterable[Chunk], rows: int, processes: int | None = None
+) -> Iterator[Result]:
+    """Yield `function(chunk)` of each chunk, in order; `processes` are the machine's cores unless given.
+
+    `function` must be importable and chunks must pickle. `rows` in all decide whether processes pay. A process that
+    is killed raises concurrent.futures.process.BrokenProcessPool.
+    """
+    processes = processes or os.cpu_count() or 1
+    if processes == 1 or rows < ALONE:
+        yield from map(function, chunks)
+        return
+    # spawn: a fork of a process with Arrow's threads can deadlock
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        waiting: deque[Future[Result]] = deque()
+        for chunk in chunks:
+            waiting.append(pool.submit(function, chunk))
+            if len(waiting) > 2 * processes:  # enough to keep them busy; all would be a copy of the table
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

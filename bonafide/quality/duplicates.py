@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from datasketch import MinHash
 
 from bonafide.project.arrays import Ints
-from bonafide.quality.parallel import CHUNK, map_chunks
+from bonafide.project.process import CHUNK, map_chunks
 from bonafide.quality.text_faults import Mask
 
 SHINGLE = 5  # characters; Mining of Massive Datasets, 3.2.2, for short documents
@@ -99,6 +99,11 @@ def find_near(texts: list[str], ranks: Ints, similarity: float, processes: int |
     return Near(rows, found[rows])
 
 
+def search(identity: pa.ChunkedArray, similarity: float, rows: Ints, ranks: Ints) -> Near:
+    """`find_near` among some rows (m,) of normalised texts (n,), in places among them."""
+    return find_near(identity.take(pa.array(rows)).to_pylist(), ranks, similarity)
+
+
 def verify(texts: list[str], row: int, partners: list[int], similarity: float) -> int:
     """The first of `partners` that is as similar as it has to be, or -1; so is what fills its empty places."""
     own = shingles(texts[row])
@@ -166,9 +171,9 @@ def candidates(signatures: Signatures, ranks: Ints, similarity: float) -> tuple[
     error = np.sqrt(similarity * (1 - similarity) / PERMUTATIONS)
     least = PERMUTATIONS * (similarity - 4 * error)
     for band in _band_hashes(signatures, *bands(similarity)):
-        for rows, others in _bucket_pairs(band, ranks):
+        for rows, others in bucket_pairs(band, ranks):
             agreement = _agree(signatures, rows, others)
-            _keep_best(
+            keep_best(
                 partners,
                 agreements,
                 rows[agreement >= least],
@@ -188,7 +193,7 @@ def _band_hashes(signatures: Signatures, count: int, rows: int) -> Iterator[npt.
         yield mixed
 
 
-def _bucket_pairs(band: npt.NDArray[np.uint64], ranks: Ints) -> Iterator[tuple[Ints, Ints]]:
+def bucket_pairs(band: npt.NDArray[np.uint64], ranks: Ints) -> Iterator[tuple[Ints, Ints]]:
     """Pair every row with up to 8 rows of its bucket that have a lower rank; a row comes once per yield."""
     by = np.lexsort((ranks, band))
     fresh = np.concatenate(([True], band[by][1:] != band[by][:-1]))
@@ -211,7 +216,7 @@ def _agree(signatures: Signatures, rows: Ints, others: Ints) -> npt.NDArray[np.i
     return agreement
 
 
-def _keep_best(
+def keep_best(
     partners: Ints, agreements: npt.NDArray[np.int16], rows: Ints, others: Ints, agreement: npt.NDArray[np.int16]
 ) -> None:
     """Put each new partner in its row's weakest place, if it agrees better than what stands there."""

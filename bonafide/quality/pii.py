@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bonafide.project.numbers import count
+from bonafide.project.process import CHUNK, map_chunks
 from bonafide.quality.checks import CAME, Check, listed
-from bonafide.quality.parallel import CHUNK, map_chunks
 from bonafide.quality.text_faults import Mask, matches, to_mask
 
 IBAN_LENGTHS = {  # SWIFT's IBAN registry: characters, countries

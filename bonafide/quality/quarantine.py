@@ -2,18 +2,17 @@
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from bonafide.params.sections import Validate
 from bonafide.quality.checks import CAME, NAMED, TOLERANCE, Check, failing_of
-from bonafide.quality.rows import Rows
+from bonafide.quality.rows import Examined, Rows
 
 
-def check_set_aside(rows: Rows, causes: Mapping[str, str], limits: Validate) -> Check:
-    """Limit the share of rows that are set aside: above it the table has a fault, not its rows.
-
-    `causes` is the key of params.yaml that a reason follows from.
-    """
+def check_set_aside(rows: Rows, found: Examined, limits: Validate) -> Check:
+    """Limit the share of rows that are set aside: above it the table has a fault, not its rows."""
     all_rows, failing, most = len(rows.table), int(rows.set_aside.sum()), limits.max_quarantine_fraction
-    why = f": {_say_reasons(rows.counts(), causes, limits)}" if failing else ""
+    why = f": {_say_reasons(rows.counts(), found.causes, limits)}{_say_notes(rows, found)}" if failing else ""
     return Check(
         name="quarantined",
         sentence=f"at most {most:.2%} of the rows are set aside",
@@ -50,3 +49,13 @@ def _say_reasons(counts: Mapping[str, int], causes: Mapping[str, str], limits: V
     ]
     more = f" and {len(found) - NAMED} reasons more" if len(found) > NAMED else ""
     return ", ".join(told) + more
+
+
+def _say_notes(rows: Rows, found: Examined) -> str:
+    """The first rows that there is more to say of, each with its id."""
+    if found.notes is None:
+        return ""
+    noted = np.flatnonzero(rows.set_aside & found.notes.is_valid().to_numpy())
+    told = [f"{rows.table['id'][row].as_py()!r}: {found.notes[row].as_py()}" for row in noted[:NAMED].tolist()]
+    more = f" and {len(noted) - NAMED:,} rows more" if len(noted) > NAMED else ""
+    return f"; {'; '.join(told)}{more}" if told else ""

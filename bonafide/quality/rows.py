@@ -1,6 +1,6 @@
 """The rows of a table: the split of each, all that is wrong with it, and whether it is passed on or set aside."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,10 +13,18 @@ from bonafide.quality import duplicates, splits
 from bonafide.quality.checks import Check
 from bonafide.quality.expectations import Expectation
 from bonafide.quality.figures import Figure
-from bonafide.quality.splits import TEST, VALIDATION
+from bonafide.quality.splits import TEST, TRAIN, VALIDATION
 
 Faults = Mapping[str, Bools]
 """A mask for each reason to set a row aside: (n,) bool, True where a row has the fault."""
+
+Search = Callable[[Ints, Ints], duplicates.Near]
+"""A search for near-duplicates among some rows, by their numbers and the ranks of their splits, both (m,).
+
+Of each that nearly equals one of lower rank, both places among the m.
+"""
+
+NEAR = "near_duplicate"  # a reason, or the column that says of what
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,19 +42,29 @@ class Examined:
     answers: tuple[str, pa.ChunkedArray] | None = None
     """What rows that are the same have to agree on, if they are unique: its column, and (n,) strings, null where a row
     has none."""
-    similarity: float | None = None
-    """Jaccard similarity of the identities' character 5-grams from which two rows are near-duplicates; or none are
-    looked for."""
+    near: Search | None = None
+    """How near-duplicates of rows in other splits are found; None: they are not looked for."""
+    near_stay: bool = False
+    """Whether they are passed on: a column `near_duplicate` then names a row of train for each that is like one, and is
+    null for all others. Otherwise those of train and validation are set aside."""
     expectations: Sequence[Expectation]
     """What must hold of the table as it came, but for the share that may be set aside, and of all that is passed on."""
+    measured: pa.Table | None = None
+    """What they are about, a row for each of the table's, with `id`; None: the table's own columns."""
     checks: Sequence[Check] = ()
     """What else must hold of the table as it came."""
     causes: Mapping[str, str] = field(default_factory=dict)
     """The key of params.yaml that a reason to set a row aside follows from, where it follows from one."""
+    notes: pa.ChunkedArray | None = None
+    """(n,) more on the reasons of each row in a few words of ours, null where there is no more to say."""
     facts: Mapping[str, str] = field(default_factory=dict)
     """What there is to say at the top of the page, by what it is about."""
     tables: Sequence[Figure] = ()
     """And to show above the rows that are set aside."""
+    figures: Callable[[Bools], Sequence[Figure]] | None = None
+    """And to show of the rows that are passed on, (n,) True, beside what the task shows of their columns."""
+    picture: Callable[[int], str] | None = None
+    """A picture of a row for pages, as the data: URI of a PNG of our own making; empty where there is none."""
     metrics: Metrics = field(default_factory=dict)
     """And to count, for reports/validate.json."""
 
@@ -61,7 +79,11 @@ class Rows:
     """The splits, by how much a row is worth there (quality.splits.ranks)."""
     faults: Faults
     near: duplicates.Near | None
-    """Near-duplicates in a split of lower rank, those between two test sets included; None: not looked for."""
+    """Near-duplicates in a split of lower rank, those between two test sets included; None: not looked for.
+
+    Where they stay: those of rows of train in all other splits."""
+    near_stay: bool = False
+    """Whether near-duplicates are passed on."""
 
     @property
     def set_aside(self) -> Bools:
@@ -74,7 +96,10 @@ class Rows:
 
     def kept(self) -> pa.Table:
         """The rows that are passed on, as they are written, with `split`; a row without a group is its own."""
-        table = self.table.filter(pa.array(~self.set_aside))
+        table = self.table
+        if self.near is not None and self.near_stay:
+            table = table.append_column(NEAR, _named(table["id"], self.near))
+        table = table.filter(pa.array(~self.set_aside))
         place = table.schema.get_field_index("group")
         return table.set_column(place, "group", pc.coalesce(table["group"], table["id"]))
 
@@ -90,7 +115,22 @@ class Rows:
 
     def near_between_tests(self) -> int:
         """Near-duplicates that stay: none of them is trained on, nor chosen by."""
-        return 0 if self.near is None else int((~self.faults["near_duplicate"])[self.near.rows].sum())
+        return 0 if self.near is None or self.near_stay else int((~self.faults[NEAR])[self.near.rows].sum())
+
+    def near_by_split(self) -> dict[str, int]:
+        """Of each split but train, the near-duplicates of rows of train that stay in it."""
+        if self.near is None or not self.near_stay:
+            return {}
+        place = pc.index_in(self.table["split"], value_set=pa.array(self.order)).to_numpy()[self.near.rows]
+        counts = np.bincount(place, minlength=len(self.order)).tolist()
+        return {name: n for name, n in zip(self.order, counts, strict=True) if name != TRAIN}
+
+
+def _named(ids: pa.ChunkedArray, near: duplicates.Near) -> pa.Array:
+    """Of each row (n,) the id of its partner, null where it has none."""
+    places = np.full(len(ids), -1, dtype=np.int64)
+    places[near.rows] = near.partners
+    return pc.take(ids, pa.array(places, mask=places < 0)).combine_chunks()
 
 
 def any_of(masks: Iterable[Bools]) -> Bools:
@@ -112,9 +152,13 @@ def split_rows(found: Examined, limits: Validate, seed: int) -> Rows:
     priority = splits.priorities(order, rank)
     faults = {**found.faults, **_shared(found, rank, priority)}
     near = None
-    if found.similarity is not None:
-        faults["near_duplicate"], near = _near(found.identity, faults, rank, priority, found.similarity)
-    return Rows(table.drop_columns("split").append_column("split", split), order, faults, near)
+    if found.near is not None:
+        near = _near(found.near, faults, (priority != 2).astype(np.int64) if found.near_stay else rank)
+        if not found.near_stay:
+            faults[NEAR] = np.zeros(len(rank), dtype=np.bool_)
+            faults[NEAR][near.rows[priority[near.rows] > 0]] = True
+    table = table.drop_columns("split").append_column("split", split)
+    return Rows(table, order, faults, near, found.near_stay)
 
 
 def _shared(found: Examined, rank: Ints, priority: Ints) -> dict[str, Bools]:
@@ -128,13 +172,8 @@ def _shared(found: Examined, rank: Ints, priority: Ints) -> dict[str, Bools]:
     return {**faults, "leaked_group": splits.leaked(found.table["group"], priority, sound)}
 
 
-def _near(
-    identity: pa.ChunkedArray, faults: Faults, rank: Ints, priority: Ints, similarity: float
-) -> tuple[Bools, duplicates.Near]:
-    """Near-duplicates among the rows without faults; those in train and validation are faulty."""
+def _near(search: Search, faults: Faults, rank: Ints) -> duplicates.Near:
+    """Near-duplicates among the rows without faults."""
     sound = np.flatnonzero(~any_of(faults.values()))
-    found = duplicates.find_near(identity.take(pa.array(sound)).to_pylist(), rank[sound], similarity)
-    near = duplicates.Near(sound[found.rows], sound[found.partners])
-    faulty = np.zeros(len(rank), dtype=np.bool_)
-    faulty[near.rows[priority[near.rows] > 0]] = True
-    return faulty, near
+    found = search(sound, rank[sound])
+    return duplicates.Near(sound[found.rows], sound[found.partners])

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from bonafide.quality import corpus
 from bonafide.quality.rows import split_rows
+from bonafide.quality.texts import corpus
 
 LIMITS = {
     "min_characters": 3,

@@ -1,1 +1,1 @@
-"""Pairs of texts, and texts as they come to a service."""
+"""Pairs of texts, corpora, and texts as they come to a service."""

@@ -7,6 +7,7 @@ and texts of test that stand in train, are measured. N-grams are of words, or in
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -50,12 +51,13 @@ def examine(table: pa.Table, limits: Any) -> Examined:
     faults["null_text"] &= ~broken
     if limits.personal_data == "fail":
         faults["personal_data"] = personal.any_kind
+    identity = duplicates.normalise(texts)
     return Examined(
         table=table.set_column(table.schema.get_field_index("text"), "text", texts),
         faults=faults,
-        identity=duplicates.normalise(texts),
+        identity=identity,
         unique=True,
-        similarity=limits.near_duplicate_similarity,
+        near=partial(duplicates.search, identity, limits.near_duplicate_similarity),
         expectations=expectations(limits),
         checks=[pii.check(personal, table["id"])] if limits.personal_data == "fail" else [],
         causes=CAUSES,
