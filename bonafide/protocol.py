@@ -64,9 +64,11 @@ class Split(NamedTuple):
     """One split as evaluate has it."""
 
     table: pa.Table
-    """The validated rows."""
+    """The validated rows, but for columns of images, which memory may not hold; `examples` has their pixels."""
     examples: Arrays
     """The same rows as `encode` left them."""
+    shown: bool = True
+    """Whether its words and pictures are: the panels of others that have any are dropped."""
 
 
 class Schema(Protocol):

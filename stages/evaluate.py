@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 
@@ -47,25 +48,26 @@ def evaluate(params: Params) -> Metrics:
     """Predict with every system, store that, and measure what was stored."""
     target = load(params.task.name, Score).TARGET
     inputs = [name for name in params.task.columns if name != target] or [target]
-    splits = {name: read_split(name) for name in ragged.read_splits(TOKENIZED)}
+    splits = {name: read_split(name, params) for name in ragged.read_splits(TOKENIZED)}
     with threadpool_limits(params.threads):
         predictions.write(PREDICTIONS, target, predict(splits, params))
         stored = predictions.read(PREDICTIONS, target)
         slices = {name: cut_up(splits[name], params) for name in stored}
         evaluation = measure(params, splits, stored, slices)
     write_json(EVALUATION, evaluation)
-    row_facts.write(ROWS, {name: row_facts.table(splits[name].table, inputs, slices[name]) for name in stored})
+    row_facts.write(ROWS, {name: facts_of(name, splits[name], inputs, slices[name]) for name in stored})
     write_scatter(evaluation["splits"][JUDGED]["panels"])
     return flatten(evaluation)
 
 
-def read_split(name: str) -> Split:
+def read_split(name: str, params: Params) -> Split:
     """A split's validated rows and its arrays; raise InputError where they are not of the same rows."""
     path, examples = VALIDATED / f"{name}.parquet", ragged.read(TOKENIZED / name)
-    table = pq.read_table(path)
+    images = {column for column, kind in params.task.columns.items() if kind == "image"}  # the arrays have their pixels
+    table = pq.read_table(path, columns=[column for column in pq.read_schema(path).names if column not in images])
     if table["id"].to_pylist() != examples["ids"].tolist():
         raise InputError(f"{path}: holds other rows than {TOKENIZED / name}: run dvc repro")
-    return Split(table, examples)
+    return Split(table, examples, shown=name == JUDGED)
 
 
 def predict(splits: Mapping[str, Split], params: Params) -> dict[str, Predictions]:
@@ -92,6 +94,12 @@ def cut_up(split: Split, params: Params) -> list[Slice]:
     return cut(split.table, [*chosen], load(params.task.name, Panels).slices(split))
 
 
+def facts_of(name: str, split: Split, inputs: list[str], slices: list[Slice]) -> pa.Table:
+    """What rows.parquet has of a split."""
+    hashes = row_facts.fingerprints(VALIDATED / f"{name}.parquet", inputs)
+    return row_facts.table(split.table["id"].to_pylist(), hashes, slices)
+
+
 def measure(
     params: Params, splits: Mapping[str, Split], stored: Mapping[str, Predictions], slices: Mapping[str, list[Slice]]
 ) -> Facts:
@@ -115,7 +123,7 @@ def measure(
                 | {"small": len(piece.rows) < params.evaluate.min_slice_rows}
                 for piece in slices[name]
             ],
-            "panels": [panel for panel in panels if name == JUDGED or not quotes(panel)],
+            "panels": [panel for panel in panels if splits[name].shown or not quotes(panel)],
         }
     return {
         "task": params.task.name,

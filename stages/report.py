@@ -76,8 +76,8 @@ def draw(evaluation: Facts, findings: Facts, worst_errors: int) -> Facts:
     verdict, primary = evaluation["verdict"], evaluation["metrics"][0]
     sliced = evaluation["rate"] or primary["name"]
     split = evaluation["splits"][verdict["split"]]
-    tables = [panel for panel in split["panels"] if panel["kind"] == "table"]
-    samples = [panel for panel in split["panels"] if panel["kind"] == "samples" and panel["rows"][:worst_errors]]
+    samples = [panel for panel in of_kind(split["panels"], "samples") if panel["rows"][:worst_errors]]
+    galleries = [(panel, figures.pictures(panel, worst_errors)) for panel in of_kind(split["panels"], "gallery")]
     reasons = sorted(findings["quarantine"].items(), key=lambda reason: (-reason[1], reason[0]))
     return {
         "ladders": {
@@ -86,8 +86,9 @@ def draw(evaluation: Facts, findings: Facts, worst_errors: int) -> Facts:
         },
         "training": figures.training(figures.read_history(HISTORY), evaluation["metrics"]),
         "charts": [(panel, figures.draw(panel)) for panel in split["panels"] if panel["kind"] in figures.CHARTS],
-        "tables": [(panel, figures.cells(panel)) for panel in tables],
+        "tables": [(panel, figures.cells(panel)) for panel in of_kind(split["panels"], "table")],
         "samples": [(panel, figures.cells(panel, worst_errors)) for panel in samples],
+        "galleries": [(panel, groups) for panel, groups in galleries if groups],
         "slice": figures.interval_cell(
             [one[sliced] for one in split["slices"]], split["systems"]["model"][sliced]["value"]
         ),
@@ -96,6 +97,11 @@ def draw(evaluation: Facts, findings: Facts, worst_errors: int) -> Facts:
         if reasons
         else "",
     }
+
+
+def of_kind(panels: list[Facts], kind: str) -> list[Facts]:
+    """The panels of a kind, in their order."""
+    return [panel for panel in panels if panel["kind"] == kind]
 
 
 def provenance(params: Params) -> Facts:

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from bonafide.images.thumbnails import data_uri
 from bonafide.project.files import write_csv, write_json, write_text
 from bonafide.project.paths import EVALUATION, FINDINGS, HISTORY, LOCK, SOURCES, TRUNCATION
 
@@ -154,7 +157,26 @@ def panels(words: Sequence[str], labels: Sequence[str]) -> list[Facts]:
                 for i in range(len(words) + len(TEXTS[1].split()))
             ],
         },
+        gallery("Taken for", [*words, *labels], 12),
+        gallery("Where it looks", [*words, *labels], 3, beside=1),
     ]
+
+
+def gallery(title: str, words: Sequence[str], size: int, beside: int = 0) -> Facts:
+    """Small pictures in two groups, the same each time."""
+    rng = np.random.default_rng(size)
+    items = [
+        {
+            "images": [data_uri(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)) for _ in range(1 + beside)],
+            "words": [f"{words[i % len(words)]} {99 - i}%", f"true: {words[(i + 1) % len(words)]}"],
+        }
+        for i in range(size)
+    ]
+    groups = [
+        {"title": "", "items": items},
+        {"title": f"{words[0]} taken for {words[-1]}", "items": items[: size // 2]},
+    ]
+    return {"kind": "gallery", "title": title, "caption": "Pictures", "side": 32, "groups": groups}
 
 
 def columns(**kinds: str) -> list[Facts]:

@@ -14,6 +14,22 @@ class Column(TypedDict):
     kind: Kind
 
 
+class Picture(TypedDict):
+    """A row of the data as pictures, with what there is to say of it."""
+
+    images: Sequence[str]
+    """data: URIs of PNG files that are our own."""
+    words: Sequence[str]
+    """A line each."""
+
+
+class Group(TypedDict):
+    """Pictures that belong together."""
+
+    title: str
+    items: Sequence[Picture]
+
+
 class Panel(TypedDict, total=False):
     """Something to show of a split, as plain data. Which keys it has follows from its kind.
 
@@ -24,11 +40,13 @@ class Panel(TypedDict, total=False):
     histogram  edges (one more than counts), counts
     table      columns, rows (lists of cells), mark (where to draw a line in the intervals)
     samples    columns, rows and ids of rows of the data, the most telling first: as many are shown as params ask for
+    gallery    groups of pictures, the most telling first: as many of each are shown as params ask for; side (pixels of
+               the pictures)
 
-    Panels with words of the data are kept of the test split only, and shown on the page only.
+    Panels with words or pictures of the data are kept of the test split only, and shown on the page only.
     """
 
-    kind: Literal["matrix", "scatter", "histogram", "table", "samples"]
+    kind: Literal["matrix", "scatter", "histogram", "table", "samples", "gallery"]
     title: str
     caption: str
     names: Sequence[str]
@@ -45,6 +63,8 @@ class Panel(TypedDict, total=False):
     rows: Sequence[Sequence[Any]]
     mark: float
     ids: Sequence[str]
+    groups: Sequence[Group]
+    side: int
 
 
 def columns(kinds: Mapping[str, Kind]) -> list[Column]:
@@ -53,5 +73,5 @@ def columns(kinds: Mapping[str, Kind]) -> list[Column]:
 
 
 def quotes(panel: Panel) -> bool:
-    """Whether it holds words of the data."""
-    return panel["kind"] == "samples" or "names_x" in panel
+    """Whether it holds words or pictures of the data."""
+    return panel["kind"] in ("samples", "gallery") or "names_x" in panel

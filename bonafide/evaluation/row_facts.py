@@ -18,25 +18,35 @@ from bonafide.evaluation.slices import Slice
 from bonafide.project.files import write_bytes
 
 SLICE = "slice/"
+READ_ROWS = 1024
 
 
-def table(rows: pa.Table, inputs: Sequence[str], slices: Sequence[Slice]) -> pa.Table:
-    """The facts of a split's validated rows."""
-    values = zip(*(rows[name].to_pylist() for name in inputs), strict=True)
-    columns: dict[str, list[str | None]] = {
-        "id": rows["id"].to_pylist(),
-        "inputs": [fingerprint(row) for row in values],
-    }
+def table(ids: Sequence[str], hashes: Sequence[str], slices: Sequence[Slice]) -> pa.Table:
+    """The facts of a split's rows."""
+    columns: dict[str, list[str | None]] = {"id": [*ids], "inputs": [*hashes]}
     for piece in slices:
-        column = columns.setdefault(f"{SLICE}{piece.column}", [None] * len(rows))
+        column = columns.setdefault(f"{SLICE}{piece.column}", [None] * len(ids))
         for row in piece.rows.tolist():
             column[row] = piece.value
     return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
 
 
+def fingerprints(path: Path, inputs: Sequence[str]) -> list[str]:
+    """A hash of each row's inputs in a table, which is read in parts: images may be larger than memory."""
+    parts = pq.ParquetFile(path).iter_batches(batch_size=READ_ROWS, columns=list(inputs))
+    return [
+        fingerprint(row) for part in parts for row in zip(*(part[name].to_pylist() for name in inputs), strict=True)
+    ]
+
+
 def fingerprint(values: Sequence[object]) -> str:
     """A hash of a row's inputs, 32 hexadecimal digits."""
-    return hashlib.blake2b(json.dumps(values, ensure_ascii=False, default=str).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(json.dumps(values, ensure_ascii=False, default=_spell).encode(), digest_size=16).hexdigest()
+
+
+def _spell(value: object) -> str:
+    """What JSON has not: bytes by their own hash, all else in its own words."""
+    return hashlib.blake2b(value).hexdigest() if isinstance(value, bytes) else str(value)
 
 
 def write(path: Path, splits: Mapping[str, pa.Table]) -> None:

@@ -48,6 +48,12 @@ def cells(panel: Facts, limit: int | None = None) -> list[list[Any]]:
     return rows
 
 
+def pictures(panel: Facts, limit: int) -> list[Facts]:
+    """The first pictures of each group of a gallery that has any."""
+    groups = [{"title": group["title"], "items": group["items"][:limit]} for group in panel["groups"]]
+    return [group for group in groups if group["items"]]
+
+
 def known(estimates: Sequence[Facts]) -> list[Facts]:
     """Those that are defined and have an interval."""
     return [one for one in estimates if one and None not in (one["value"], one["low"], one["high"])]

@@ -73,7 +73,8 @@ def write(rows, labels=LABELS, *, own_ids=True):
     listed = [{"column": piece.column, "value": piece.value} for piece in pieces]
     settings = {"labels": labels, "calibration_bins": 10}
     write_json(EVALUATION, {"task": "classification", "settings": settings, "splits": {"test": {"slices": listed}}})
-    row_facts.write(ROWS, {"test": row_facts.table(table, ["text"], pieces)})
+    hashes = [row_facts.fingerprint([text]) for text in rows["text"]]
+    row_facts.write(ROWS, {"test": row_facts.table(rows["id"], hashes, pieces)})
     yaml = YAML(typ="safe", pure=True)
     params = yaml.load((ROOT / "params.yaml").read_text())
     params["compare"] |= {"samples": 1000}

@@ -49,5 +49,6 @@ def test_long_chinese_texts_are_readable_and_stay_within_the_page(tmp_path, brow
     assert len(set(drawn)) == 7
     for cell in page.query_selector_all("td.text"):
         assert cell.evaluate("cell => cell.scrollWidth <= cell.clientWidth + 1")
+    assert set(page.evaluate("[...document.images].map(image => image.naturalWidth)")) == {32}
     page.screenshot(path=str(tmp_path / f"{width}.png"), full_page=True)
     page.close()

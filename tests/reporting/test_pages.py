@@ -27,6 +27,26 @@ def test_a_text_is_escaped_in_content_and_in_attributes(page):
     assert page('<p title="{{ t }}">{{ t }}</p>', t=text) == f'<p title="{escaped}">{escaped}</p>'
 
 
+PNG = "data:image/png;base64,iVBORw0KGgo="
+
+
+def test_a_picture_of_ours_stands_in_the_page_as_it_is(page):
+    assert page('<img src="{{ uri|picture }}">', uri=PNG) == f'<img src="{PNG}">'
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "", "https://example.com/a.png", "data:image/svg+xml;base64,PHN2Zy8+", "data:image/png,abc", "javascript:x()",
+        f'{PNG}" onerror="alert(1)', f"{PNG}\n", f" {PNG}", "data:image/png;base64,", "DATA:image/png;base64,aaaa",
+        "data:text/html;base64,PHNjcmlwdD4=",
+    ],
+)  # fmt: skip
+def test_any_other_address_is_refused(page, uri):
+    with pytest.raises(ValueError, match="no picture that a page may show"):
+        page('<img src="{{ uri|picture }}">', uri=uri)
+
+
 def test_a_name_that_is_not_given_is_an_error(page):
     with pytest.raises(UndefinedError, match="'nothing' is undefined"):
         page("{{ nothing }}")

@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard
 from bonafide.params.load import load_params
 from bonafide.project.files import read_json, write_csv, write_json, write_text
 from bonafide.project.paths import EVALUATION, FINDINGS, HISTORY, REPORTS, SOURCES
-from bonafide.reporting import figures
+from bonafide.reporting import figures, html
 from stages.report import hash_params, license_id, report
 from tests.report_inputs import evaluation, write_inputs
 
@@ -74,7 +74,9 @@ def test_only_a_better_model_beats_the_reference(facts, outcome, beats):
 def test_the_page_stands_alone(facts):
     report(PARAMS)
     page = written("index.html")
-    assert Text(page).links == ["validate/index.html"]
+    links = Text(page).links
+    assert [link for link in links if not html.PICTURE.fullmatch(link)] == ["validate/index.html"]
+    assert len(links) > 1
     assert "default-src 'none'" in page
     assert "<script" not in page
     assert "url(" not in page
@@ -211,6 +213,36 @@ def test_every_samples_panel_is_shown_and_no_word_of_a_picture_leaves_the_page(f
     assert "looks" not in written("report.md") + written("model_card.md")
     assert "Attention" in written("index.html")
     assert "Attention" not in written("report.md") + written("model_card.md")
+
+
+def pictures(split: dict) -> list[dict]:
+    return next(panel["groups"][0]["items"] for panel in split["panels"] if panel["kind"] == "gallery")
+
+
+def test_as_many_pictures_of_a_group_are_shown_as_asked_for_the_first_first(facts):
+    report(replace(PARAMS, report=replace(PARAMS.report, worst_errors=3)))
+    page, items = written("index.html"), pictures(facts["splits"]["test"])
+    places = [page.index(item["images"][0]) for item in items[:3]]
+    assert places == sorted(places)
+    assert items[3]["images"][0] not in page
+    assert f'alt="{items[0]["words"][0]}, {items[0]["words"][1]}"' in page
+    report(replace(PARAMS, report=replace(PARAMS.report, worst_errors=0)))
+    assert "<img" not in written("index.html")
+
+
+def test_pictures_and_their_words_stay_out_of_the_comment_and_the_card(facts):
+    report(PARAMS)
+    assert "data:" in written("index.html")
+    assert "data:" not in written("report.md") + written("model_card.md")
+    assert "Taken for" not in written("report.md") + written("model_card.md")
+
+
+def test_a_picture_that_is_not_ours_is_no_page(facts):
+    for uri in ("https://example.com/a.png", "data:image/svg+xml;base64,PHN2Zz4=", 'data:image/png;base64,x"onload=""'):
+        pictures(facts["splits"]["test"])[0]["images"][0] = uri
+        write_json(EVALUATION, facts)
+        with pytest.raises(ValueError, match="no picture that a page may show"):
+            report(PARAMS)
 
 
 def test_params_hash_is_moved_by_what_shapes_a_result_and_by_nothing_else():

@@ -4,13 +4,14 @@ They are fitted on train; validation chooses the strength of the penalty and not
 """
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from bonafide.datasets.language import WORD, is_spaceless
 from bonafide.datasets.ragged import Tokens
+from bonafide.evaluation.class_probabilities import Quality, majority, quality_by
 from bonafide.forward.inference import load, predict_all
 from bonafide.pretrained import heads
 from bonafide.project.arrays import Floats, Ints
@@ -18,9 +19,6 @@ from bonafide.project.paths import BASE_MODEL
 from bonafide.protocol import Split, System
 from bonafide.tasks.classification import score
 from bonafide.tasks.classification.model import HEAD
-
-Quality = Callable[[Ints, Floats], float]
-"""How good probabilities (n, k) are for labels (n,); higher is better."""
 
 BASELINES = (  # the shell is what anybody gets without training the base model
     System("shell", "the shell", "the base model as it came, with a logistic regression on top"),
@@ -41,12 +39,7 @@ def predict(splits: Mapping[str, Split], params: Any) -> dict[str, dict[str, Flo
 
     tokens = {name: Tokens(**split.examples) for name, split in splits.items()}
     labels, classes = {name: found.labels for name, found in tokens.items()}, len(params.task.labels)
-    settings = score.settings(params)
-
-    def quality(labels: Ints, probabilities: Floats) -> float:
-        sums = score.row_sums(np.array(params.task.labels, dtype=object)[labels], probabilities, settings)
-        return float(score.metrics(sums.sum(axis=0), settings)[score.METRICS[0].name])
-
+    quality = quality_by(score, params)
     base = load(AutoModel, BASE_MODEL, config=heads.read_config(BASE_MODEL, HEAD))
     if base.config.is_encoder_decoder:
         base = base.get_encoder()
@@ -59,11 +52,6 @@ def predict(splits: Mapping[str, Split], params: Any) -> dict[str, dict[str, Flo
             name: majority(labels["train"], len(found), classes) for name, found in tokens.items() if name != "train"
         },
     }
-
-
-def majority(train: Ints, rows: int, classes: int) -> Floats:
-    """The class shares of train for each of `rows` rows, (rows, classes)."""
-    return np.tile(np.bincount(train, minlength=classes) / len(train), (rows, 1))
 
 
 def analysis(texts: Sequence[str]) -> dict[str, Any]:

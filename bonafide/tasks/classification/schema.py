@@ -1,6 +1,7 @@
 """What may be wrong with a table of labelled texts."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -40,13 +41,14 @@ def examine(table: pa.Table, params: Any) -> Examined:
     if limits.personal_data == "fail":
         faults["personal_data"] = personal.any_kind
         checks.append(pii.check(personal, table["id"]))
+    identity = duplicates.normalise(texts)
     return Examined(
         table=table.set_column(table.schema.get_field_index("text"), "text", texts),
         faults=faults,
-        identity=duplicates.normalise(texts),
+        identity=identity,
         unique=True,
         answers=("label", text_faults.without(table["label"], faults["unknown_label"])),
-        similarity=limits.near_duplicate_similarity,
+        near=partial(duplicates.search, identity, limits.near_duplicate_similarity),
         expectations=expectations(limits, params.task.labels, labels.say_others(found)),
         checks=checks,
         causes=CAUSES,

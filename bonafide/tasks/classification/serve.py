@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from bonafide.datasets import ragged
+from bonafide.evaluation import class_probabilities
 from bonafide.pretrained import tokenizer
 from bonafide.pretrained.model_files import check_model
 from bonafide.project.arrays import Floats
@@ -60,20 +61,14 @@ def predict(reader: Reader, rows: Rows) -> Floats:
 
 def answers(reader: Reader, outputs: Floats) -> dict[str, list[Any]]:
     """`label`, and `probabilities` by class."""
-    return {
-        "label": [reader.labels[best] for best in outputs.argmax(axis=1)],
-        "probabilities": [dict(zip(reader.labels, row, strict=True)) for row in outputs.tolist()],
-    }
+    return class_probabilities.answers(outputs, reader.labels)
 
 
 def signature(reader: Reader) -> tuple[Any, Any]:
     """A column of texts in, a label and a probability for each class out."""
     from mlflow.types import ColSpec, DataType, Schema
-    from mlflow.types.schema import Object, Property
 
-    probabilities = Object([Property(label, DataType.double) for label in reader.labels])
-    outputs = ColSpec(DataType.string, "label"), ColSpec(probabilities, "probabilities")
-    return Schema([ColSpec(DataType.string, "text")]), Schema([*outputs])
+    return Schema([ColSpec(DataType.string, "text")]), class_probabilities.answer_schema(reader.labels)
 
 
 def examples(reader: Reader, texts: int = 16, words: int = 12) -> list[dict[str, str]]:
