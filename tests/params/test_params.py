@@ -46,7 +46,7 @@ def test_every_recipe_is_complete(recipe):
         (
             "name: classification",
             "name: ../../etc",
-            ["task.name: '../../etc' is none of ours; there are causal_lm, classification, masked_lm, regression"],
+            ["task.name: '../../etc' is none of ours; there are causal_lm, classification, image_classification"],
         ),
         ("name: classification", "name: $(touch planted)", ["task.name: '$(touch planted)' is none of ours"]),
         ("labels: [negative, positive]", "labels: [negative, negative]", ["task", "labels", "'negative'"]),

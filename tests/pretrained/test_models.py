@@ -105,7 +105,7 @@ def test_the_vocabulary_is_cut_only_where_no_logit_changes(name):
     with torch.no_grad():
         expected = model(**pad(texts, rows, model).inputs).logits
         table = model.get_input_embeddings().num_embeddings
-        vocabulary = PrunedVocabulary(model, [texts], model.config.pad_token_id)
+        vocabulary = PrunedVocabulary(model, [texts])
         found = model(**pad(vocabulary.translate(texts), rows, model).inputs).logits
     assert torch.equal(found, expected)
     assert (model.get_input_embeddings().num_embeddings < table) == (name not in ("t5", "bart", "mbart"))
@@ -127,7 +127,7 @@ def test_a_model_that_compares_ids_keeps_its_whole_table(name):
 
     model.forward = forward
     before = model.get_input_embeddings().weight
-    vocabulary = PrunedVocabulary(model, [tokens(folder)], model.config.pad_token_id)
+    vocabulary = PrunedVocabulary(model, [tokens(folder)])
     assert model.get_input_embeddings().weight.shape == before.shape
     assert vocabulary.translate(tokens(folder)).input_ids.max() > 0
 

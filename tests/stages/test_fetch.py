@@ -87,7 +87,7 @@ def test_the_report_says_what_came_in_and_what_did_not(params, capsys):
     ]
     assert data["types"] == {"review": "text", "stars": "text", "shop": "text", "when": "text"}
     assert data["left_aside"] == {"columns": ["when"], "files": ["notes.txt"]}
-    assert "fetch: t: no tables, not read: notes.txt\n" in capsys.readouterr().err
+    assert "fetch: t: not read: notes.txt\n" in capsys.readouterr().err
     assert pq.read_table(RAW_TABLE)["text"].to_pylist() == ["fine", "bad", '"good" film']
 
 

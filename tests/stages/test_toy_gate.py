@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -14,7 +15,7 @@ from bonafide.params.sections import Params, Task
 from bonafide.project.errors import InputError
 from bonafide.project.files import read_json
 from bonafide.project.paths import BASE_MODEL, FINDINGS, SOURCES
-from bonafide.quality import figures
+from bonafide.quality import duplicates, figures
 from bonafide.quality.checks import Check
 from bonafide.quality.expectations import expect
 from bonafide.quality.rows import Examined
@@ -40,7 +41,7 @@ def examine(table, params):
         faults={"weightless": ~(weights > 0)},
         identity=table["thing"],
         unique=True,
-        similarity=0.8,
+        near=partial(duplicates.search, table["thing"], 0.8),
         expectations=[expect("things weigh", "column_values_to_be_between", column="weight", min_value=0)],
         causes={"weightless": "task.name"},
         facts={"Scales": "calibrated"},

@@ -1,5 +1,6 @@
 """A tiny project for every task: a table of its own, and the params that fit it."""
 
+import base64
 import json
 import shutil
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from data import shapes
 from tests.project import ROOT, Project, reviews, small_project
 
 
@@ -197,7 +199,46 @@ def masked_lm(folder: Path) -> Project:
     return project
 
 
+def image_classification(folder: Path) -> Project:
+    """Drawn shapes in data URIs, which a convolutional network in miniature tells apart."""
+    project = Project(folder)
+    shutil.copy(ROOT / "recipes/cifar10.yaml", project.folder / "params.yaml")
+    project.write_table(drawings(360))
+    project.set(
+        task__labels=[*shapes.SHAPES],
+        data__source="data/table.jsonl",
+        data__downloads=[],
+        data__columns={"image": "image", "label": "shape"},
+        data__slices=["ground"],
+        validate__validation_fraction=0.15,
+        validate__test_fraction=0.15,
+        validate__min_side=8,
+        validate__min_rows_per_class=5,
+        validate__max_label_shift=0.3,
+        tokenize__size=16,
+        train__architecture={"kind": "cnn", "widths": [8, 16]},
+        train__epochs=4,
+        train__batch_size=32,
+        evaluate__bootstrap_samples=100,
+        evaluate__min_slice_rows=5,
+        promote__minimum={},
+    )
+    project.commit()
+    return project
+
+
+def drawings(rows: int) -> list[dict[str, Any]]:
+    """Deterministic, no two alike, 16 x 16 pixels, each a PNG in a data URI."""
+    drawn = shapes.draw(rows, 16)
+    addresses = [f"data:image/png;base64,{base64.b64encode(image).decode()}" for image in drawn["image"]]
+    found = zip(addresses, drawn["label"], drawn["ground"], strict=True)
+    return [{"image": image, "shape": label, "ground": ground} for image, label, ground in found]
+
+
 JOBS = {
+    "image_classification": Job(
+        image_classification, "shape", "unheard of", lambda answer: [*answer["probabilities"].values()]
+    ),
     "translation": Job(translation, "target", "", lambda answer: {"text": answer["target"]}),
     "classification": Job(classification, "label", "unheard of", lambda answer: [*answer["probabilities"].values()]),
     "causal_lm": Job(causal_lm, "text", "bell\x07", lambda answer: {name: answer[name] for name in LM_FIELDS}),

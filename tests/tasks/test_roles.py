@@ -15,7 +15,10 @@ WORDS = re.compile(
 )
 LABELS = re.compile(r"\b(labels?|num_labels|classes)\b")
 SHARED = (
+    "evaluation/class_probabilities.py",
     "evaluation/classification_metrics.py",
+    "evaluation/classification_panels.py",
+    "evaluation/softmax_regression.py",
     "evaluation/calibration.py",
     "evaluation/ngrams.py",
 )  # formulas that several tasks share

@@ -5,10 +5,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from bonafide.quality import corpus
 from bonafide.quality.checks import Check
 from bonafide.quality.figures import Figure
 from bonafide.quality.rows import Examined
+from bonafide.quality.texts import corpus
 
 
 def examine(table: pa.Table, params: Any) -> Examined:

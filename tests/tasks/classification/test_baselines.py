@@ -8,6 +8,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score
 
+from bonafide.evaluation.class_probabilities import majority
 from bonafide.forward.batch import Batch
 from bonafide.project.randomness import generator
 from bonafide.tasks.classification import baselines
@@ -30,7 +31,7 @@ def three_splits(classes=2):
 
 
 def test_the_majority_baseline_has_the_shares_of_train():
-    found = baselines.majority(np.array([0, 2, 2, 2]), 3, 4)
+    found = majority(np.array([0, 2, 2, 2]), 3, 4)
     assert found.tolist() == [[0.25, 0, 0.75, 0]] * 3
 
 

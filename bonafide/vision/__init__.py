@@ -1,0 +1,1 @@
+"""Networks that read pixels, and batches of images for them, augmented or not."""
