@@ -12,10 +12,21 @@ from typing import Any
 from ruamel.yaml import YAML
 
 SHORT = {"train.epochs": 1, "evaluate.bootstrap_samples": 100, "tracking.experiment": "smoke"}
+SHAPES = {  # drawn, where CIFAR-10 is a download of 170 MB
+    "data.source": "data/shapes.py",
+    "data.downloads": [],
+    "data.columns": {"image": "image", "label": "label"},
+    "data.sample": 0.99,
+    "task.labels": ["cross", "disc", "ring", "square", "stripes", "triangle"],
+    "validate.validation_fraction": 0.1,
+    "validate.max_label_shift": 0.2,
+}
 SMALL: dict[str, dict[str, Any]] = {
     "adapt_domain": {"data.sample": 0.1, "validate.max_unknown_characters": 0.05},
     "bert_mlm": {"data.sample": 0.2, "validate.max_unknown_characters": 0.05, "validate.min_rows": 3},
     "bert_mlm_zh": {"data.sample": 0.05, "validate.max_unknown_characters": 0.05},
+    "cifar10": SHAPES | {"train.architecture": {"kind": "cnn", "widths": [16, 32, 32]}, "train.batch_size": 100},
+    "cifar10_mlp": SHAPES,
     "gpt_shakespeare": {
         "data.sample": 0.2,
         "validate.max_unknown_characters": 0.05,
