@@ -1,5 +1,6 @@
 """Hostile words in every place of the report: none becomes an element, an attribute, an address or a script."""
 
+import re
 import shutil
 from functools import cache
 from html.parser import HTMLParser
@@ -152,7 +153,8 @@ def test_a_real_browser_runs_loads_and_links_nothing_of_them(tmp_path):
         page.goto((tmp_path / REPORTS / "index.html").as_uri())
         for cell in page.locator("td, th, text").all()[:400]:
             cell.dispatch_event("mouseover")
-        active = page.locator("script, iframe, img, object, embed, form, input, base, math, link, audio, video").count()
+        active = page.locator("script, iframe, object, embed, form, input, base, math, link, audio, video").count()
+        pictures = page.eval_on_selector_all("img", "found => found.map(i => i.getAttribute('src'))")
         links = page.eval_on_selector_all("a", "found => found.map(a => a.getAttribute('href'))")
         handlers = page.evaluate(
             "[...document.querySelectorAll('*')].flatMap(e => [...e.attributes])"
@@ -162,6 +164,8 @@ def test_a_real_browser_runs_loads_and_links_nothing_of_them(tmp_path):
         browser.close()
     assert noticed == [f"request: {(tmp_path / REPORTS / 'index.html').as_uri()}"]
     assert active == 0
+    assert pictures
+    assert all(re.fullmatch(r"data:image/png;base64,[A-Za-z0-9+/=]+", source) for source in pictures)
     assert links == ["validate/index.html"]
     assert handlers == 1  # that link's
     assert [attack for attack in ATTACKS if printable(attack) not in shown] == []
