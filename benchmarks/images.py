@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks.turns import WARMUP, turns
 
 ARMS = ("exact", "exact-adamw", "keras", "torch", "torch-channels-last")
-BARS = {"keras": 3.0, "torch": 1.5}
+BARS = {"keras": 3.0}, {"torch": 1.5}  # of the MLP, which alone has that peer, and of the others
 
 
 def main() -> int:
@@ -56,8 +56,9 @@ def main() -> int:
             f"{arm:20} {statistics.median(speeds):9,.0f} images/s, exact is {statistics.median(ratios):.2f}x  {shown}"
         )
     print(f"{options.repeats} rounds, load average {os.getloadavg()[0]:.1f}")
-    held = [summary[peer]["ratio"] >= bar for peer, bar in BARS.items() if peer in summary]
-    for peer, bar in BARS.items():
+    bars = BARS["keras" not in summary]
+    held = [summary[peer]["ratio"] >= bar for peer, bar in bars.items() if peer in summary]
+    for peer, bar in bars.items():
         if peer in summary:
             kept = "holds " if summary[peer]["ratio"] >= bar else "MISSED"
             print(f"{kept} {summary[peer]['ratio']:.2f} times {peer}, bar {bar}")
