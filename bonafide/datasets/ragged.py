@@ -3,7 +3,6 @@
 npy files are deterministic and need no copy to be read; `datasets.save_to_disk` changes its fingerprint at every save.
 """
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bonafide.project.arrays import Arrays, Ints
-from bonafide.project.files import write_bytes
+from bonafide.project.files import replacing
 
 STORED = ("input_ids", "offsets", "labels", "ids")
 LEADING = ("train", "validation", "test")  # the order people read splits in; held-out ones follow by name
@@ -73,9 +72,8 @@ def pack(texts: Sequence[Sequence[int]], labels: Ints, ids: Sequence[str]) -> To
 def write(folder: Path, arrays: Arrays) -> None:
     """Write the arrays of a split as `.npy` files."""
     for name, array in arrays.items():
-        buffer = io.BytesIO()
-        np.save(buffer, array, allow_pickle=False)
-        write_bytes(folder / f"{name}.npy", buffer.getvalue())
+        with replacing(folder / f"{name}.npy") as file:
+            np.save(file, array, allow_pickle=False)
 
 
 def read(folder: Path) -> Arrays:
