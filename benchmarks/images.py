@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.side_by_side import tell
 from benchmarks.turns import WARMUP, turns
 
 ARMS = ("exact", "exact-adamw", "keras", "torch", "torch-channels-last")
@@ -57,11 +58,7 @@ def main() -> int:
         )
     print(f"{options.repeats} rounds, load average {os.getloadavg()[0]:.1f}")
     bars = BARS["keras" not in summary]
-    held = [summary[peer]["ratio"] >= bar for peer, bar in bars.items() if peer in summary]
-    for peer, bar in bars.items():
-        if peer in summary:
-            kept = "holds " if summary[peer]["ratio"] >= bar else "MISSED"
-            print(f"{kept} {summary[peer]['ratio']:.2f} times {peer}, bar {bar}")
+    held = [tell(peer, summary[peer]["ratio"], bar) for peer, bar in bars.items() if peer in summary]
     for arm, reason in left_out.items():
         print(f"{arm:20} left out: {reason}")
     if options.json:

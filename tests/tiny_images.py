@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[1]
 LABELS = ["dim", "lit", "striped"]
 ROWS = {"train": 20, "validation": 17}
 AUGMENTED = Augmentation(flip=True, translate=2, crop=0.8, mixup=0.2)
+STEPS = 4  # two epochs, a last batch of another size in each
 PLAIN = Augmentation(flip=False, translate=0, crop=1.0, mixup=0.0)
 CHANGES = {"batch_size": 12, "shards": 4, "epochs": 3, "learning_rate": 1e-3, "dropout": 0.1, "max_grad_norm": 1.0}
 
@@ -92,3 +93,12 @@ def bits(model, params, steps, group=None, **changes):
     """What two trainings are compared by."""
     found = train(model, params, steps, group, **changes)
     return found.digest, found.losses
+
+
+def resumed(model, params, done):
+    """The weights of a training that was interrupted after some steps, and went on with what a checkpoint has."""
+    first = train(model, params, done).engine.optimizer.state()
+    rest = build_engine(copy.deepcopy(model), params)
+    rest.optimizer.load({name: tensor.clone() for name, tensor in first.items()}, done)
+    assert [step.step for step in islice(rest.steps(done), STEPS - done)] == [*range(done + 1, STEPS + 1)]
+    return digest(rest.model)
